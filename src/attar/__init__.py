@@ -1,0 +1,60 @@
+"""Dataset distillation: a labelled image dataset condensed into a few synthetic images per class.
+
+>>> import attar
+>>> flowers = attar.open("flowers/train")                                                   # doctest: +SKIP
+>>> vit = attar.backbone("vit_tiny_patch16_224")                                            # doctest: +SKIP
+>>> small = attar.distill(flowers, vit, "flowers.attar")                                    # doctest: +SKIP
+>>> attar.evaluate([small], test=attar.open("flowers/val"), train=flowers, backbone=vit)    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attar.backbones import Backbone, backbone
+    from attar.distilled import DistilledSet, load
+    from attar.errors import AttarError
+    from attar.evaluation import evaluate
+    from attar.images import ImageSource, open, split
+    from attar.synthesis import choose_settings, distill
+
+_HOMES = {
+    "AttarError": "attar.errors",
+    "Backbone": "attar.backbones",
+    "DistilledSet": "attar.distilled",
+    "ImageSource": "attar.images",
+    "backbone": "attar.backbones",
+    "choose_settings": "attar.synthesis",
+    "distill": "attar.synthesis",
+    "evaluate": "attar.evaluation",
+    "load": "attar.distilled",
+    "open": "attar.images",
+    "split": "attar.images",
+}
+
+__all__ = [
+    "AttarError",
+    "Backbone",
+    "DistilledSet",
+    "ImageSource",
+    "backbone",
+    "choose_settings",
+    "distill",
+    "evaluate",
+    "load",
+    "open",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: `import attar` alone stays fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'attar' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,6 @@
+"""Frozen networks with their preprocessing: `backbone("timm:vit_tiny_patch16_224")` gives features of images."""
+
+from attar.backbones.load import backbone
+from attar.backbones.record import Backbone
+
+__all__ = ["Backbone", "backbone"]

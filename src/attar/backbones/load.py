@@ -1,0 +1,101 @@
+"""A backbone from its name: timm, torchvision, attar's catalogue, a function of the user's, or a module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from attar.backbones.catalogue import ENTRIES, Entry
+from attar.backbones.networks import Network, Order, from_module, from_python, from_timm, from_torchvision
+from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD, Backbone, freeze
+from attar.backbones.weights import fit_weights, read_weights, rename_keys
+from attar.errors import BackboneError
+
+_MAKERS = {"timm": from_timm, "torchvision": from_torchvision, "py": from_python}
+
+
+def backbone(
+    name: str | nn.Module,
+    *,
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    normalise: Literal["native", "imagenet"] = "native",
+    key_map: Mapping[str, str] | None = None,
+    model_args: Mapping[str, object] | None = None,
+    feature: Literal["pooled", "projected"] = "pooled",
+) -> Backbone:
+    """A frozen network, without its classifier, with its preprocessing.
+
+    >>> backbone("timm:resnet18", weights="simclr.safetensors", image_size=64)
+    >>> backbone("torchvision:squeezenet1_1")                            # weights from the hub
+    >>> backbone("cifar_resnet20", weights="cifar_resnet20.pth", key_map={"module.": ""})
+    >>> backbone("py:mine.networks:small", image_size=48, model_args={"width": 32})
+
+    Arguments:
+
+    - `name`: `timm:NAME`, `torchvision:NAME`, `py:package.module:function`, a name of attar's catalogue, any other
+      name (timm's), or a module, which is copied.
+    - `weights`: a `.safetensors`, `.pth`, `.pt` or `.bin` file; "random" for an untrained network (seed 0), to time
+      and test with; None for the published weights of timm and torchvision, or what a function or module brings.
+    - `image_size`: side in pixels of what the network is fed; the network's own where None.
+    - `mean`, `std`: per channel, of RGB in 0..1; those of `normalise` where None: the network's own or ImageNet's.
+    - `key_map`: prefixes of names in the file, and what replaces them.
+    - `model_args`: passed on to timm, torchvision or the function.
+    - `feature`: pooled, or projected where the network has a projector.
+
+    Raises BackboneError where the name is unknown, where weights can't be had or don't fit, or where the network
+    doesn't give finite features (n, dim) that depend on the image.
+    """
+    entry = ENTRIES.get(name) if isinstance(name, str) else None
+    if entry is not None and weights is None and entry.loader.startswith("py:"):
+        raise BackboneError(f"no hub has weights for {name!r}", f"Pass a file, from {entry.source}: --weights FILE.")
+    label = name if isinstance(name, str) else type(name).__name__
+    feature = feature if entry is None else entry.feature
+    network = _make(name, entry, image_size, weights is None, feature, model_args or {})
+    if weights is not None and weights != "random":
+        path = Path(weights)
+        content = rename_keys(read_weights(path), key_map or {})
+        fit_weights(network.module, content, name=label, path=path, is_head=network.is_head)
+    about = entry or network
+    native = (about.mean, about.std) if normalise == "native" else (IMAGENET_MEAN, IMAGENET_STD)
+    return freeze(
+        network.module,
+        label,
+        image_size=_size(label, image_size or about.image_size),
+        mean=mean or native[0],
+        std=std or native[1],
+        feature=feature,
+        licence=about.licence if entry or weights is None else "unknown",
+        normalise=normalise,
+    )
+
+
+def _make(
+    name: str | nn.Module,
+    entry: Entry | None,
+    image_size: int | None,
+    pretrained: bool,
+    feature: Literal["pooled", "projected"],
+    model_args: Mapping[str, object],
+) -> Network:
+    if isinstance(name, nn.Module):
+        return from_module(copy.deepcopy(name))
+    prefix, colon, target = (entry.loader if entry else name).partition(":")
+    if not colon:
+        prefix, target = "timm", name
+    if prefix not in _MAKERS:
+        known = ", ".join(f"{known}:" for known in _MAKERS)
+        raise BackboneError(f"unknown prefix {prefix + ':'!r} in {name!r}", f"Known prefixes: {known}.")
+    return _MAKERS[prefix](Order(target, image_size, pretrained, feature, model_args))
+
+
+def _size(label: str, image_size: int | None) -> int:
+    if image_size is None:
+        raise BackboneError(f"{label!r} doesn't say which image size it wants", "Pass image_size, in pixels.")
+    return image_size

@@ -1,0 +1,135 @@
+"""`attar distill`: images in, a distilled set out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attar.cli.options import (
+    BackboneName,
+    ClassNames,
+    Device,
+    ImageSize,
+    Json,
+    KeyMap,
+    Mean,
+    ModelArg,
+    Precision,
+    SkipCorrupt,
+    Std,
+    Weights,
+    open_backbone,
+)
+
+_SETTINGS = "Settings (later wins: preset, file, flags)"
+
+
+def distill(
+    images: Annotated[str, typer.Argument(help="A folder of class folders, an .npz, 'digits', or A+B for both.")],
+    backbone: BackboneName,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the distilled set; its run is kept in OUT.run.")],
+    weights: Weights = None,
+    ipc: Annotated[int | None, typer.Option(help="Images per class (1).", rich_help_panel=_SETTINGS)] = None,
+    preset: Annotated[str, typer.Option(help="attar, fast or paper.", rich_help_panel=_SETTINGS)] = "attar",
+    settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE for any setting, e.g. noise=0.5.", rich_help_panel=_SETTINGS),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.", rich_help_panel=_SETTINGS)] = None,
+    views: Annotated[int | None, typer.Option(help="Views of an image in a step.", rich_help_panel=_SETTINGS)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_SETTINGS)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.", rich_help_panel=_SETTINGS)] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Make N sets, OUT-0 to OUT-(N-1), with consecutive seeds.")
+    ] = 1,
+    normalise: Annotated[
+        str | None, typer.Option(help="native or imagenet mean and std.", rich_help_panel=_SETTINGS)
+    ] = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    key_map: KeyMap = None,
+    model_arg: ModelArg = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    memory: Annotated[
+        str | None, typer.Option(help="Budget for activations, e.g. 4GB.", rich_help_panel="Where to run")
+    ] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="Views at a time (default: fitted).", rich_help_panel="Where to run")
+    ] = None,
+    class_names: ClassNames = None,
+    skip_corrupt: SkipCorrupt = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Start afresh, also over another run.")] = False,
+    json: Json = False,
+) -> None:
+    """Distil a labelled image dataset into a few synthetic images per class.
+
+    **attar distill photos/train --backbone vit_tiny_patch16_224 --out photos.attar**
+
+    The same command again continues an interrupted run. Next: attar evaluate photos.attar --test photos/val ...
+    """
+    import attar
+    from attar.cli.show import Shown, print_json
+
+    flags = dict(_setting(text) for text in set_ or [])
+    flags |= {"ipc": ipc, "steps": steps, "views": views, "lr": lr, "seed": seed, "normalise": normalise}
+    chosen = attar.choose_settings(preset, settings, **flags)
+    network = open_backbone(
+        backbone, weights, image_size, mean, std, key_map, model_arg, normalise=chosen.normalise
+    )
+    source = attar.open(images, class_names=class_names, skip_corrupt=skip_corrupt)
+    made = []
+    with Shown() as progress:
+        for number in range(seeds):
+            one = chosen.model_copy(update={"seed": chosen.seed + number})
+            target = out if seeds == 1 else out.with_name(f"{out.name}-{number}")
+            made.append(
+                attar.distill(
+                    source,
+                    network,
+                    target,
+                    settings=one,
+                    device=device,
+                    precision=precision,
+                    memory=_bytes(memory),
+                    chunk=chunk,
+                    restart=restart,
+                    progress=progress,
+                )
+            )
+        for one in made:
+            progress.note(
+                f"{one.path}: {len(one)} images, {one.bytes:,} bytes, flow cosine {one.manifest.scores['cosine']:.3f} "
+                f"(worst class {one.manifest.scores['worst_class']:.3f}); look at {one.path / 'preview.png'}"
+            )
+        paths = " ".join(str(one.path) for one in made)
+        extra = f" --weights {weights}" if weights else ""
+        extra += f" --image-size {image_size}" if image_size else ""
+        progress.note(f"Next: attar evaluate {paths} --test TEST_IMAGES --backbone {backbone}{extra}")
+    if json:
+        print_json({"sets": [{"path": str(one.path), **one.manifest.model_dump(exclude={"files"})} for one in made]})
+
+
+def _setting(text: str) -> tuple[str, object]:
+    from attar.cli.options import _pair, _value
+
+    name, value = _pair(text, "--set")
+    return name, _value(value)
+
+
+def _bytes(text: str | None) -> int | None:
+    """'4GB' or '500M' as a number of bytes."""
+    from attar.errors import SettingsError
+
+    if text is None:
+        return None
+    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    body = text.lower().removesuffix("b").removesuffix("i")
+    try:
+        return int(float(body[:-1]) * units[body[-1]]) if body[-1:] in units else int(body)
+    except ValueError as error:
+        raise SettingsError(f"--memory {text!r} is not a size.", "For example --memory 4GB.") from error

@@ -1,0 +1,205 @@
+"""A distilled set on disk: a folder of PNG files that other tools read as it is (write, read, verify)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from pydantic import ValidationError
+from safetensors.numpy import save as safetensors_bytes
+
+from attar.distilled.card import card
+from attar.distilled.manifest import SCHEMA, Manifest
+from attar.distilled.preview import preview
+from attar.errors import ArtefactError
+from attar.files import safe_names, sha256, write_bytes, write_text
+from attar.images.arrays import ArraySource
+from attar.images.decode import decode
+from attar.images.source import ImageSource
+
+
+@dataclass(frozen=True, eq=False)
+class DistilledSet:
+    """A distilled set that lies at `path`; its images are read from the PNG files."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return tuple(self.manifest.classes)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What people read, in label order."""
+        return tuple(self.manifest.titles)
+
+    @cached_property
+    def _table(self) -> list[dict[str, str]]:
+        with (self.path / "images" / "metadata.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    @cached_property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """Class index of each image."""
+        return np.array([int(row["label"]) for row in self._table], dtype=np.int64)
+
+    @cached_property
+    def weights(self) -> Float[np.ndarray, " n"]:
+        """How much each image counts in training; 1 unless the method says otherwise."""
+        return np.array([float(row["weight"]) for row in self._table])
+
+    @cached_property
+    def images(self) -> UInt8[np.ndarray, "n 3 side side"]:
+        """The decoded PNG files, in the order of `labels`."""
+        folder = self.path / "images"
+        return np.stack([decode(_inside(folder, row["file_name"])) for row in self._table])
+
+    @property
+    def source(self) -> ImageSource:
+        """The images as an ImageSource, classes in label order."""
+        return ArraySource(self.images, self.labels, self.classes)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that must be kept to train on the set: images and their labels and weights."""
+        return sum(path.stat().st_size for path in (self.path / "images").rglob("*") if path.is_file())
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int):
+        """(float tensor [3, side, side] in 0..1, label): the set is a torch map-style dataset."""
+        import torch
+
+        return torch.from_numpy(self.images[index]).float() / 255, int(self.labels[index])
+
+    def verify(self) -> None:
+        """Compare every file with the hash in attar.json; ArtefactError names the first that differs."""
+        for name, expected in self.manifest.files.items():
+            path = _inside(self.path, name)
+            if not path.is_file():
+                raise ArtefactError(f"{self.path} lacks {name}.", "Restore the folder or distil again.")
+            if sha256(path) != expected:
+                raise ArtefactError(f"{path} is not the file that was written.", "Restore it or distil again.")
+
+
+def load(path: str | Path) -> DistilledSet:
+    """Open the distilled set at `path`; ArtefactError where there is none, or a file is missing."""
+    path = Path(path)
+    file = path / "attar.json"
+    if not file.is_file():
+        raise ArtefactError(f"{path} is not a distilled set: it has no attar.json.", "Give the folder named by --out.")
+    try:
+        manifest = Manifest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "file"
+        raise ArtefactError(f"{file} can't be read: {place}: {first['msg']}.", "Distil again.") from error
+    if manifest.schema_version > SCHEMA:
+        raise ArtefactError(f"{file} was written by a newer attar.", "Upgrade with `pip install -U attar`.")
+    missing = [name for name in manifest.files if not _inside(path, name).is_file()]
+    if missing:
+        raise ArtefactError(f"{path} lacks {missing[0]}.", "Restore the folder or distil again.")
+    return DistilledSet(path, manifest)
+
+
+def write(
+    path: Path,
+    images: UInt8[np.ndarray, "n 3 side side"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    manifest: Manifest,
+    weights: Sequence[float] | None = None,
+    sources: Sequence[str] | None = None,
+    train_hashes: Sequence[bytes] = (),
+) -> DistilledSet:
+    """Write a distilled set to `path`, which appears only when it is complete.
+
+    `manifest.folders` and `manifest.files` are filled in here. `sources` are ids of real images, where images are
+    real; `train_hashes` the SHA-256 of the training images' pixels, kept (first 8 bytes) for the leak check. An older
+    distilled set at `path` is replaced; anything else there is refused.
+    """
+    if path.exists() and not (path / "attar.json").is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise ArtefactError(f"{path} exists and is not a distilled set.", "Choose another --out.")
+    folders = safe_names(tuple(manifest.classes))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        _write_images(temporary / "images", images, labels, folders, manifest, weights, sources)
+        write_bytes(temporary / "preview.png", _png(preview(images, labels.tolist(), manifest.titles)))
+        if train_hashes:
+            known = np.sort(np.array([int.from_bytes(value[:8], "big") for value in train_hashes], dtype=np.uint64))
+            write_bytes(temporary / "provenance" / "train.safetensors", safetensors_bytes({"sha256": known}))
+        write_text(temporary / "README.md", card(manifest))
+        written = sorted(file for file in temporary.rglob("*") if file.is_file())
+        files = {file.relative_to(temporary).as_posix(): sha256(file) for file in written}
+        complete = manifest.model_copy(update={"folders": list(folders), "files": files})
+        write_text(temporary / "attar.json", complete.model_dump_json(indent=1))
+        _replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return load(path)
+
+
+def _write_images(
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    folders: Sequence[str],
+    manifest: Manifest,
+    weights: Sequence[float] | None,
+    sources: Sequence[str] | None,
+) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["file_name", "label", "title", "weight", "source"])
+    counts = [0] * len(folders)
+    for index, label in enumerate(labels.tolist()):
+        name = f"{folders[label]}/{folders[label]}-{counts[label]}.png"
+        counts[label] += 1
+        write_bytes(folder / name, _png(Image.fromarray(images[index].transpose(1, 2, 0))))
+        weight = 1.0 if weights is None else float(weights[index])
+        source = "" if sources is None else sources[index]
+        writer.writerow([name, label, _csv_text(manifest.titles[label]), repr(weight), _csv_text(source)])
+    write_text(folder / "metadata.csv", table.getvalue())
+
+
+def _csv_text(text: str) -> str:
+    """Spreadsheets run cells that begin with = + - @: put an apostrophe before them."""
+    return f"'{text}" if text[:1] in "=+-@" and text else text
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _replace(new: Path, path: Path) -> None:
+    """Put folder `new` at `path`; an older folder there steps aside first and is deleted last."""
+    old = None
+    if path.exists():
+        old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+        path.rename(old)
+    new.rename(path)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """`folder / name`, refused where the name leads out of the folder."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ArtefactError(f"{folder} names a file outside itself: {name!r}.", "Don't use this set.")
+    return path

@@ -1,0 +1,40 @@
+"""attar.json: what a distilled set is, how it was made, and the hash of every file."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA = 1
+
+
+class Origin(BaseModel):
+    """Where something came from: a name for people, a fingerprint for machines."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    fingerprint: str
+    licence: str = "unknown"
+
+
+class Manifest(BaseModel):
+    """The record beside the images. `classes` and `titles` are in label order; `folders[i]` holds class i."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA
+    attar_version: str
+    created: str
+    method: str
+    classes: list[str]
+    titles: list[str]
+    folders: list[str]
+    ipc: int
+    image_side: int
+    settings: dict[str, str | int | float | bool | list[float] | None]
+    seeds: dict[str, int]
+    backbones: list[Origin]
+    data: Origin
+    train_images: int
+    scores: dict[str, float]
+    files: dict[str, str]

@@ -1,0 +1,103 @@
+"""Class statistics: counts, means and scatter, in float64, merged exactly however the stream was cut (sfm.md 3)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from attar.errors import SettingsError
+from attar.files import write_atomic
+
+Scatter = Literal["none", "pooled", "class"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStatistics:
+    """What is kept of the real features.
+
+    `scatter` is the sum of outer products of deviations from the class mean: over all classes for "pooled", for each
+    class for "class", None for "none". `header` says what the features are (backbone, data, views); statistics with
+    different headers don't merge. All arrays are float64.
+    """
+
+    counts: Int[Tensor, " classes"]
+    means: Float[Tensor, "classes dim"]
+    scatter: Float[Tensor, "*classes dim dim"] | None = None
+    header: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, classes: int, dim: int, *, scatter: Scatter = "none", header: dict[str, str] | None = None):
+        """Statistics of nothing: the neutral element of `merge`."""
+        shapes = {"none": None, "pooled": (dim, dim), "class": (classes, dim, dim)}
+        shape = shapes[scatter]
+        return cls(
+            torch.zeros(classes, dtype=torch.int64),
+            torch.zeros(classes, dim, dtype=torch.float64),
+            None if shape is None else torch.zeros(shape, dtype=torch.float64),
+            header or {},
+        )
+
+    @classmethod
+    def of(
+        cls,
+        features: Float[Tensor, "rows dim"],
+        labels: Int[Tensor, " rows"],
+        classes: int,
+        *,
+        scatter: Scatter = "none",
+        header: dict[str, str] | None = None,
+    ):
+        """Statistics of rows held in memory."""
+        result = cls.empty(classes, features.shape[1], scatter=scatter, header=header)
+        for label in labels.unique().tolist():
+            rows = features[labels == label].double()
+            result.counts[label] = len(rows)
+            result.means[label] = rows.mean(0)
+            deviations = rows - result.means[label]
+            if result.scatter is not None:
+                target = result.scatter if result.scatter.ndim == 2 else result.scatter[label]
+                target += deviations.T @ deviations
+        return result
+
+    def merge(self, other: ClassStatistics) -> ClassStatistics:
+        """Statistics of both streams together (Chan, Golub and LeVeque's update); exact in real arithmetic."""
+        if self.header != other.header:
+            raise SettingsError(
+                f"Statistics of different features can't be merged: {self.header} and {other.header}.",
+                "Compute both with the same backbone, views and data.",
+            )
+        counts = self.counts + other.counts
+        share = (other.counts / counts.clamp(min=1)).double()[:, None]
+        gap = other.means - self.means
+        scatter = self.scatter
+        if scatter is not None and other.scatter is not None:
+            weight = (self.counts.double() * share[:, 0])[:, None]
+            if scatter.ndim == 2:
+                scatter = scatter + other.scatter + (weight * gap).T @ gap
+            else:
+                scatter = scatter + other.scatter + (weight * gap)[:, :, None] * gap[:, None, :]
+        return ClassStatistics(counts, self.means + share * gap, scatter, self.header)
+
+    def save(self, path: Path) -> None:
+        """Write to a safetensors file."""
+        tensors = {"counts": self.counts, "means": self.means}
+        if self.scatter is not None:
+            tensors["scatter"] = self.scatter
+        metadata = {"header": json.dumps(self.header)}
+        write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+    @classmethod
+    def load(cls, path: Path):
+        """Read what `save` wrote."""
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            header = json.loads(file.metadata()["header"])
+        return cls(tensors["counts"], tensors["means"], tensors.get("scatter"), header)

@@ -1,0 +1,23 @@
+"""Labelled images from folders, arrays, torch datasets and scikit-learn's digits, read as upright 8-bit RGB."""
+
+from attar.images.arrays import ArraySource
+from attar.images.decode import decode
+from attar.images.digits import DigitsSource
+from attar.images.folder import FolderSource
+from attar.images.joined import JoinedSource
+from attar.images.source import ImageSource
+from attar.images.specs import open
+from attar.images.split import split
+from attar.images.torchset import DatasetSource
+
+__all__ = [
+    "ArraySource",
+    "DatasetSource",
+    "DigitsSource",
+    "FolderSource",
+    "ImageSource",
+    "JoinedSource",
+    "decode",
+    "open",
+    "split",
+]

@@ -1,0 +1,98 @@
+"""A folder of class folders, as torchvision's ImageFolder reads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from jaxtyping import UInt8
+
+from attar.errors import ImageError
+from attar.images.checks import check_names
+from attar.images.decode import decode
+from attar.images.memo import key, recall, remember
+from attar.images.source import Fact, ImageSource
+from attar.images.titles import find_titles, read_titles
+
+ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_PARTS = frozenset({"train", "val", "valid", "validation", "test"})
+_LAYOUT = "Give a folder that holds one folder of images per class."
+_BATCH = 2048  # an interrupted run loses no more than this many hashes
+
+
+@final
+class FolderSource(ImageSource):
+    """Images in `path`/<class>/..., at any depth; classes and files are sorted as strings ("10" before "2").
+
+    Files count as images by their ending (.jpg .jpeg .png .webp .bmp, in any case); hidden files and folders are
+    ignored. Titles come from `titles_file`, else from a classes.json in the folder or its parent, else they are the
+    folders' names. Raises ImageError for a folder that is missing, is a file, has fewer than two classes, or has a
+    class without images.
+    """
+
+    def __init__(self, path: str | Path, titles_file: str | Path | None = None):
+        self._folder = Path(path)
+        classes = _class_folders(self._folder)
+        files = [_image_files(self._folder / name) for name in classes]
+        for name, found in zip(classes, files, strict=True):
+            if not found:
+                raise ImageError(
+                    f"class {name} in {path} has no images", f"Images end in {', '.join(sorted(ENDINGS))}."
+                )
+        titles = read_titles(Path(titles_file), classes) if titles_file else find_titles(self._folder, classes)
+        labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in files])
+        super().__init__(classes, titles, labels, str(path))
+        self._names = [f"{name}/{file}" for name, found in zip(classes, files, strict=True) for file in found]
+
+    def name(self, index: int) -> str:
+        """The file's path inside the folder, with forward slashes."""
+        return self._names[index]
+
+    def _decode(self, index: int, shorter_side: int | None) -> UInt8[np.ndarray, "3 h w"]:
+        return decode(self._folder / self._names[index], shorter_side)
+
+    def _examine(self, indices: list[int]) -> list[Fact | ImageError]:
+        facts: list[Fact | ImageError] = []
+        for start in range(0, len(indices), _BATCH):
+            facts += self._examine_batch(indices[start : start + _BATCH])
+        return facts
+
+    def _examine_batch(self, indices: list[int]) -> list[Fact | ImageError]:
+        keys = [key(self._folder / self._names[index]) for index in indices]
+        known = recall(keys)
+        unknown = [position for position, fact in enumerate(known) if fact is None]
+        fresh = super()._examine([indices[position] for position in unknown])
+        remember([keys[position] for position in unknown], fresh)
+        decoded = iter(fresh)
+        return [next(decoded) if fact is None else fact for fact in known]
+
+
+def _class_folders(folder: Path) -> tuple[str, ...]:
+    if not folder.exists():
+        raise ImageError(f"there is no folder {folder}", _LAYOUT)
+    if not folder.is_dir():
+        raise ImageError(f"{folder} is a file, not a folder", _LAYOUT)
+    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    check_names(names, str(folder))
+    if not names:
+        raise ImageError(f"{folder} holds no class folders", _LAYOUT)
+    if _PARTS.issuperset(names):
+        raise ImageError(f"{folder} holds {', '.join(names)} instead of class folders", f"Give {folder / names[0]}.")
+    if len(names) == 1:
+        raise ImageError(f"{folder} holds only one class, {names[0]}", f"Two are needed. {_LAYOUT}")
+    return names
+
+
+def _image_files(folder: Path) -> list[str]:
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        inside = Path(place).relative_to(folder)
+        found += [(inside / name).as_posix() for name in files if name[0] != "." and _is_image(name)]
+    return sorted(found)
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in ENDINGS

@@ -1,0 +1,204 @@
+"""What is optimised: images as parameters.
+
+A canvas decodes only the images asked for, so the loop can work in chunks of any size. `Pyramid` is the published
+parameterisation (lgm.md 4): a sum of bilinearly enlarged levels 1x1, 2x2, ... that grows while it is optimised.
+`Pixels` is the plain one, a single level at full size.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attar.synthesis.draws import Stream, generator
+
+# Rows: the square root of natural images' colour correlation (lucid), divided by its largest column norm.
+_COLOUR = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]]) / 0.461952
+
+
+class Canvas(abc.ABC):
+    """`count` square images of `side` pixels, held as named parameters."""
+
+    count: int
+    side: int
+
+    @abc.abstractmethod
+    def parameters(self) -> dict[str, Tensor]:
+        """What the optimiser moves, by name; each has `count` rows."""
+
+    @abc.abstractmethod
+    def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
+        """Images `ids` (all different) in 0..1, differentiable: backward adds to the parameters' `.grad` rows."""
+
+    def grow(self, step: int) -> bool:
+        """Called before each step; returns whether `parameters()` has new entries (and old ones were rescaled)."""
+        del step
+        return False
+
+    def penalty(self, ids: Int[Tensor, " k"]) -> Float[Tensor, ""] | None:
+        """A prior on images `ids`, added to the loss; None (the default) means none."""
+        del ids
+        return None
+
+    def after_step(self) -> None:
+        """Called after each step, for constraints such as clipping."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state_dict` returned."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything needed to continue: the parameters."""
+        return {name: value.detach() for name, value in self.parameters().items()}
+
+
+class _Rows(torch.autograd.Function):
+    """`parameter[ids]` whose backward adds to `parameter.grad[ids]` in place.
+
+    Plain indexing would make a gradient of the whole parameter for every chunk.
+    """
+
+    @staticmethod
+    def forward(ctx, parameter: Tensor, ids: Tensor) -> Tensor:
+        ctx.parameter, ctx.ids = parameter, ids
+        return parameter[ids]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        if ctx.parameter.grad is None:
+            ctx.parameter.grad = torch.zeros_like(ctx.parameter)
+        ctx.parameter.grad[ctx.ids] += gradient
+        return None, None
+
+
+@final
+class Pyramid(Canvas):
+    """Levels of side 1, 2, 4, ... up to `side`, summed, decorrelated in colour, squashed: sigmoid(2 D Σ up(level)).
+
+    It starts with `start` (a level's side) and everything below, and gains a level after each `grow_every` steps:
+    old levels are scaled by L/(L+1) and the new one is noise/(L+1). `grey` makes one channel, shown as three.
+    Source: Cazenavette et al. 2025 (arXiv 2511.16674), the authors' code.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        side: int,
+        *,
+        seed: int,
+        grow_every: int = 200,
+        start: int = 1,
+        grey: bool = False,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.count, self.side, self.seed, self.grow_every, self.grey = count, side, seed, grow_every, grey
+        self._device, self._dtype = torch.device(device), dtype
+        sides = [level for level in _sides(side) if level <= start]
+        self._levels = {level: self._noise(level) / len(sides) for level in sides}
+        self._require_gradients()
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {f"level_{side:03d}": level for side, level in self._levels.items()}
+
+    def grow(self, step: int) -> bool:
+        if step <= 1 or (step - 1) % self.grow_every or len(self._levels) == len(_sides(self.side)):
+            return False
+        count = len(self._levels)
+        with torch.no_grad():
+            for level in self._levels.values():
+                level *= count / (count + 1)
+        new = _sides(self.side)[count]
+        self._levels[new] = self._noise(new) / (count + 1)
+        self._require_gradients()
+        return True
+
+    def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
+        values = None
+        for level in self._levels.values():
+            enlarged = _enlarge(_Rows.apply(level, ids), self.side)
+            values = enlarged if values is None else values + enlarged
+        if self.grey:
+            return torch.sigmoid(2 * values).expand(-1, 3, -1, -1)
+        colour = _COLOUR.to(values)
+        return torch.sigmoid(2 * torch.einsum("dc,kchw->kdhw", colour, values))
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self._levels = {
+            int(name.removeprefix("level_")): level.detach().clone().to(self._device, self._dtype)
+            for name, level in sorted(state.items())
+        }
+        self._require_gradients()
+
+    def _noise(self, side: int) -> Float[Tensor, "count channels {side} {side}"]:
+        channels = 1 if self.grey else 3
+        noise = np.stack(
+            [
+                generator(self.seed, Stream.CANVAS, step=side, image=image).standard_normal((channels, side, side))
+                for image in range(self.count)
+            ]
+        )
+        return torch.from_numpy(noise).to(self._device, self._dtype)
+
+    def _require_gradients(self) -> None:
+        for level in self._levels.values():
+            level.requires_grad_()
+
+
+@final
+class Pixels(Canvas):
+    """One level at full size: N(0, 1) noise, the pyramid's colour map and sigmoid, or starting `images` in 0..1."""
+
+    def __init__(
+        self,
+        count: int,
+        side: int,
+        *,
+        seed: int,
+        grey: bool = False,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.count, self.side = count, side
+        self._pyramid = Pyramid(count, side, seed=seed, grey=grey, device=device, dtype=dtype)
+        self._pyramid.load_state_dict({f"level_{side:03d}": self._pyramid._noise(side)})
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"pixels": next(iter(self._pyramid.parameters().values()))}
+
+    def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
+        return self._pyramid.images(ids)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self._pyramid.load_state_dict({f"level_{self.side:03d}": state["pixels"]})
+
+
+def make_canvas(kind: Literal["pyramid", "pixels"], count: int, side: int, *, grow_every: int, **options) -> Canvas:
+    """The canvas named `kind`; `options` as the classes take them."""
+    if kind == "pyramid":
+        return Pyramid(count, side, grow_every=grow_every, **options)
+    return Pixels(count, side, **options)
+
+
+def _sides(side: int) -> list[int]:
+    """1, 2, 4, ... and `side` itself."""
+    sides = [1]
+    while sides[-1] < side:
+        sides.append(min(2 * sides[-1], side))
+    return sides
+
+
+def _enlarge(level: Float[Tensor, "k c r r"], side: int) -> Float[Tensor, "k c {side} {side}"]:
+    """Bilinear, half-pixel centres, edges repeated, straight to the full side: one matrix for both axes."""
+    small = level.shape[-1]
+    if small == side:
+        return level
+    points = ((torch.arange(side) + 0.5) * small / side - 0.5).clamp(0, small - 1)
+    weights = (1 - (points[:, None] - torch.arange(small)).abs()).clamp(min=0).to(level)
+    return weights @ level @ weights.T

@@ -1,0 +1,183 @@
+"""The one loop: views of the canvas go through frozen backbones, objectives judge the features, the canvas moves.
+
+It does not know which objective, canvas or backbone it runs. Where not all views fit into memory at once, a step has
+two passes (gradient caching, arXiv 2101.06983): features of all chunks without graph, the objective once on all of
+them, then each chunk again with graph and its rows of the objective's gradient. The result is exact for any chunk
+size, because objectives return their gradient in closed form and views are drawn by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attar.backbones.record import Backbone
+from attar.errors import SettingsError
+from attar.synthesis.canvas import Canvas
+from attar.synthesis.draws import Stream
+from attar.synthesis.objectives import Objective, Rows
+from attar.synthesis.views import ViewPolicy, cut_views, draw_windows
+
+
+@dataclass(frozen=True)
+class Term:
+    """One backbone with what is asked of its features, and how much it counts."""
+
+    backbone: Backbone
+    objective: Objective
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Adam's settings. `tail` is the last share of the run, in which the rate falls to 0 along a cosine; with
+    `restart` Adam forgets its moments whenever the canvas grows, as the authors' code does."""
+
+    steps: int
+    lr: float
+    tail: float = 0.0
+    restart: bool = False
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step`."""
+        left = (self.steps - step) / (self.tail * self.steps) if self.tail else 1.0
+        return self.lr if left >= 1 else self.lr * 0.5 * (1 - math.cos(math.pi * left))
+
+
+class Matching:
+    """The state of a run: canvas, optimiser, and what is drawn at which step."""
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        labels: Int[Tensor, " images"],
+        terms: Sequence[Term],
+        policy: ViewPolicy,
+        schedule: Schedule,
+        *,
+        views: int = 1,
+        seed: int = 0,
+        chunk: int | None = None,
+    ):
+        self.canvas, self.terms, self.policy, self.schedule, self.seed = canvas, tuple(terms), policy, schedule, seed
+        images = torch.arange(canvas.count).repeat_interleave(views)
+        self.rows = Rows(images, torch.arange(views).repeat(canvas.count), labels[images])
+        self.chunk = chunk or len(self.rows)
+        self._adam = self._new_adam()
+
+    def step(self, step: int) -> dict[str, float]:
+        """Grow, compute the exact gradient, move the canvas; returns figures for the log."""
+        if self.canvas.grow(step):
+            self._admit_new_parameters()
+        for group in self._adam.param_groups:
+            group["lr"] = self.schedule.rate(step)
+        log = self.gradient(step)
+        self._adam.step()
+        self.canvas.after_step()
+        return log
+
+    def gradient(self, step: int) -> dict[str, float]:
+        """Fill the `.grad` of the canvas' parameters with the gradient of the weighted terms at `step`."""
+        for parameter in self.canvas.parameters().values():
+            parameter.grad = torch.zeros_like(parameter)
+        chunks = torch.arange(len(self.rows)).split(self.chunk)
+        if len(chunks) == 1:
+            features = self._forward(step, chunks[0])
+            gradients, log = self._judge(step, [values.detach() for values in features])
+            self._backward(features, gradients, chunks[0])
+        else:
+            with torch.no_grad():
+                parts = [self._forward(step, chunk) for chunk in chunks]
+            gradients, log = self._judge(step, [torch.cat(values) for values in zip(*parts, strict=True)])
+            for chunk in chunks:
+                self._backward(self._forward(step, chunk), gradients, chunk)
+        self._penalise(log)
+        squares = [parameter.grad.square().sum() for parameter in self.canvas.parameters().values()]  # type: ignore[union-attr]
+        log["gradient"] = float(torch.stack(squares).sum().sqrt())
+        if not math.isfinite(log["gradient"]):
+            raise SettingsError(
+                f"The gradient at step {step} is not finite; the step was not taken.",
+                "The last checkpoint is whole. Try --precision fp32 or a lower --lr.",
+            )
+        return log
+
+    def _forward(self, step: int, chunk: Int[Tensor, " k"]) -> list[Float[Tensor, "k dim"]]:
+        ids, place = self.rows.image[chunk].unique(return_inverse=True)
+        images = self.canvas.images(ids)
+        if len(ids) < len(chunk):
+            images = images[place.to(images.device)]
+        windows = draw_windows(
+            self.policy,
+            self.seed,
+            Stream.SYNTHESIS,
+            step,
+            self.rows.image[chunk].tolist(),
+            self.rows.view[chunk].tolist(),
+        )
+        views = cut_views(images, windows, self.policy)
+        return [term.backbone(views) for term in self.terms]
+
+    def _judge(self, step: int, features: Sequence[Tensor]) -> tuple[list[Tensor], dict[str, float]]:
+        gradients, log = [], {"loss": 0.0}
+        for term, values in zip(self.terms, features, strict=True):
+            if not torch.isfinite(values).all():
+                raise SettingsError(
+                    f"Backbone {term.backbone.name} gave features that are not finite at step {step}.",
+                    "The last checkpoint is whole. Try --precision fp32 or a lower --lr.",
+                )
+            rows = Rows(*(part.to(values.device) for part in (self.rows.image, self.rows.view, self.rows.label)))
+            judged = term.objective.at(step)(values, rows)
+            gradients.append(term.weight * judged.gradient)
+            log["loss"] += term.weight * judged.loss
+            prefix = f"{term.backbone.name}." if len(self.terms) > 1 else ""
+            log |= {prefix + name: value for name, value in judged.log.items()}
+        return gradients, log
+
+    def _backward(self, features: Sequence[Tensor], gradients: Sequence[Tensor], chunk: Tensor) -> None:
+        parts = [part[chunk.to(part.device)].to(values) for part, values in zip(gradients, features, strict=True)]
+        torch.autograd.backward(list(features), parts)
+
+    def _penalise(self, log: dict[str, float]) -> None:
+        for ids in torch.arange(self.canvas.count).split(self.chunk):
+            penalty = self.canvas.penalty(ids)
+            if penalty is not None:
+                penalty.backward()
+                log["loss"] += float(penalty)
+
+    def _new_adam(self) -> torch.optim.Adam:
+        parameters = list(self.canvas.parameters().values())
+        return torch.optim.Adam(parameters, lr=self.schedule.lr, fused=parameters[0].device.type != "mps")
+
+    def _admit_new_parameters(self) -> None:
+        if self.schedule.restart:
+            self._adam = self._new_adam()
+            return
+        known = {id(parameter) for group in self._adam.param_groups for parameter in group["params"]}
+        new = [parameter for parameter in self.canvas.parameters().values() if id(parameter) not in known]
+        self._adam.add_param_group({"params": new})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Canvas and Adam's moments as named tensors, everything a later `load_state_dict` needs."""
+        state = {f"canvas.{name}": value.clone() for name, value in self.canvas.state_dict().items()}
+        for name, parameter in self.canvas.parameters().items():
+            for key, value in self._adam.state[parameter].items():
+                state[f"adam.{name}.{key}"] = value.clone()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+        canvas = {key.removeprefix("canvas."): value for key, value in state.items() if key.startswith("canvas.")}
+        self.canvas.load_state_dict(canvas)
+        self._adam = self._new_adam()
+        for name, parameter in self.canvas.parameters().items():
+            prefix = f"adam.{name}."
+            moments = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            if moments:
+                self._adam.state[parameter] = {
+                    key: value.clone().to(parameter.device) for key, value in moments.items()
+                }

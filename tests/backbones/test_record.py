@@ -1,0 +1,143 @@
+"""A frozen network stays as it is, prepares images as told, and is refused where its features can't be right."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import normalize, resize
+
+from attar.backbones import Backbone, backbone
+from attar.errors import BackboneError
+
+
+class Means(nn.Module):
+    """Channel means of what it is fed, times a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.fed = images
+        return images.mean((2, 3)) * self.weight
+
+
+class Returns(nn.Module):
+    """A network whose answer is made by `answer`."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: Tensor) -> object:
+        return self.answer(images)
+
+
+def means(**settings) -> Backbone:
+    return backbone(Means(), image_size=7, **settings)
+
+
+def test_images_are_resized_and_normalised_as_torchvision_does():
+    images = torch.rand(2, 3, 13, 11)
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.7, 1.1)
+    made = means(mean=mean, std=std)
+    features = made(images)
+    wanted = normalize(resize(images, [7, 7], antialias=True), list(mean), list(std))
+    torch.testing.assert_close(made.module.fed, wanted)
+    torch.testing.assert_close(features, wanted.mean((2, 3)) * torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_images_of_the_right_size_are_not_resampled():
+    images = torch.rand(2, 3, 7, 7)
+    made = means(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    made(images)
+    assert torch.equal(made.module.fed, images)
+
+
+def test_forward_and_backward_leave_the_network_alone_and_reach_the_images():
+    made = backbone("timm:resnet18", weights="random", image_size=32)
+    images = torch.rand(2, 3, 41, 37, requires_grad=True)
+    again = means().fingerprint
+    before = {key: value.clone() for key, value in made.module.state_dict().items()}
+    made(images).square().sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+    assert not any(module.training for module in made.module.modules())
+    assert not any(parameter.requires_grad for parameter in made.module.parameters())
+    assert all(torch.equal(before[key], value) for key, value in made.module.state_dict().items())
+    after = backbone(made.module, image_size=32, mean=made.mean, std=made.std)
+    assert after.fingerprint == made.fingerprint
+    assert means().fingerprint == again
+
+
+def test_the_gradient_is_the_true_one():
+    made = means().to(dtype=torch.float64)
+    images = torch.rand(2, 3, 5, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(made, images)
+
+
+def test_a_module_that_is_passed_in_is_copied():
+    module = Means()
+    backbone(module, image_size=7)
+    assert module.training
+    assert module.weight.requires_grad
+
+
+def test_fingerprints_tell_weights_and_preprocessing_apart():
+    changed = Means()
+    with torch.no_grad():
+        changed.weight[1] += 1e-6
+    prints = {
+        means().fingerprint,
+        backbone(changed, image_size=7).fingerprint,
+        backbone(Means(), image_size=5).fingerprint,
+        means(mean=(0.485, 0.456, 0.4)).fingerprint,
+        means(std=(0.229, 0.224, 0.2)).fingerprint,
+        means(feature="projected").fingerprint,
+        means(normalise="imagenet").fingerprint,
+        backbone(Means().double(), image_size=7).fingerprint,
+    }
+    assert len(prints) == 8
+    assert means().fingerprint == means().fingerprint
+
+
+def test_fingerprints_do_not_count_batches_seen_in_training():
+    module = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    before = backbone(module, image_size=7).fingerprint
+    module[0].num_batches_tracked += 3
+    assert backbone(module, image_size=7).fingerprint == before
+
+
+def test_a_copy_in_bfloat16_takes_and_gives_float32():
+    made = means()
+    small = made.to(dtype=torch.bfloat16)
+    images = torch.rand(2, 3, 11, 7)
+    features = small(images)
+    assert small.module.fed.dtype == torch.bfloat16
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, made(images), rtol=0.02, atol=0.02)
+    assert small.fingerprint == made.fingerprint
+    assert made.module.weight.dtype == torch.float32
+
+
+def test_float64_stays_float64():
+    made = means().to(dtype=torch.float64)
+    assert made(torch.rand(2, 3, 7, 7)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda images: torch.ones(len(images), 5), "same features for different images"),
+        (lambda images: images.mean((2, 3)) * torch.inf, "aren't finite"),
+        (lambda images: images, "shape \\(2, 3, 7, 7\\)"),
+        (lambda images: images.mean((2, 3))[:1], "shape \\(1, 3\\)"),
+        (lambda images: images.mean((2, 3)).long(), "returns int64"),
+        (lambda images: [images], "returns a list"),
+        (lambda images: images.view(3, -1) @ images, "fails on images of 7 x 7 pixels"),
+    ],
+)
+def test_features_that_cannot_be_right_are_refused(answer, told):
+    with pytest.raises(BackboneError, match=told):
+        backbone(Returns(answer), image_size=7)

@@ -1,0 +1,1 @@
+"""Independent re-derivations in NumPy float64: written from the papers, sharing nothing with the package."""

@@ -1,0 +1,141 @@
+import pytest
+import torch
+from attar.backbones.record import freeze
+from attar.errors import SettingsError
+from attar.synthesis.canvas import Pyramid
+from attar.synthesis.draws import Stream
+from attar.synthesis.matching import Matching, Schedule, Term
+from attar.synthesis.objectives import Rows, StatisticalFlowMatching
+from attar.synthesis.views import ViewPolicy, cut_views, draw_windows
+from torch import nn
+
+CLASSES, IPC, VIEWS = 3, 2, 3
+POLICY = ViewPolicy(canvas=17, crop=13, noise=0.5)
+
+
+def network(dtype: torch.dtype, dim: int = 7):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(
+            nn.Conv2d(3, 5, 3, stride=2), nn.Tanh(), nn.Conv2d(5, dim, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+    return freeze(module.to(dtype), "small", image_size=13, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+
+
+def matching(chunk: int | None, dtype: torch.dtype = torch.float64, *, steps: int = 9, **schedule) -> Matching:
+    torch.manual_seed(1)
+    backbone = network(dtype)
+    objective = StatisticalFlowMatching(torch.randn(CLASSES, 7).double(), w_mean=0.1, w_scale=0.05)
+    canvas = Pyramid(CLASSES * IPC, 17, seed=0, grow_every=2, start=8, dtype=dtype)
+    labels = torch.arange(CLASSES).repeat_interleave(IPC)
+    plan = Schedule(steps, lr=1e-2, **schedule)
+    return Matching(canvas, labels, [Term(backbone, objective)], POLICY, plan, views=VIEWS, seed=0, chunk=chunk)
+
+
+def gradients(chunk: int | None, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    loop = matching(chunk, dtype)
+    loop.gradient(4)
+    return {name: value.grad for name, value in loop.canvas.parameters().items()}
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 7, CLASSES * IPC * VIEWS])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_any_chunk_size_gives_the_same_gradient(chunk: int, dtype: torch.dtype, tolerance: float):
+    whole, parts = gradients(None, dtype), gradients(chunk, dtype)
+    assert len(whole) == 4
+    for name, expected in whole.items():
+        assert float((parts[name] - expected).norm() / expected.norm()) < tolerance
+
+
+def test_the_gradient_is_plain_autograds():
+    """One graph over everything, the loss written with torch, no closed form and no chunks."""
+    loop = matching(None)
+    rows = loop.rows
+    windows = draw_windows(POLICY, 0, Stream.SYNTHESIS, 4, rows.image.tolist(), rows.view.tolist())
+    term = loop.terms[0]
+    features = term.backbone(cut_views(loop.canvas.images(torch.arange(6))[rows.image], windows, POLICY))
+    real = term.objective.real
+    means = torch.stack([features[rows.label == label].mean(0) for label in range(CLASSES)])
+    a, a_real = means - means.mean(0), real - real.mean(0)
+    loss = 1 - (a * a_real).sum() / a.norm() / a_real.norm()
+    loss = loss + 0.1 * CLASSES * (means.mean(0) - real.mean(0)).square().sum() / a_real.norm() ** 2
+    loss = loss + 0.05 * (a.norm() / a_real.norm()).log().square()
+    loss.backward()
+    expected = {name: value.grad.clone() for name, value in loop.canvas.parameters().items()}
+    log = loop.gradient(4)
+    assert log["loss"] == pytest.approx(float(loss), rel=1e-12)
+    for name, value in loop.canvas.parameters().items():
+        torch.testing.assert_close(value.grad, expected[name], rtol=1e-10, atol=1e-16)
+
+
+def test_the_backbone_stays_as_it_is():
+    loop = matching(5)
+    before = {name: value.clone() for name, value in loop.terms[0].backbone.module.state_dict().items()}
+    loop.step(0)
+    for name, value in loop.terms[0].backbone.module.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(parameter.grad is None for parameter in loop.terms[0].backbone.module.parameters())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_resumed_run_is_the_same_run(restart: bool):
+    whole, first, second = (matching(5, restart=restart, tail=0.5) for _ in range(3))
+    for step in range(9):
+        whole.step(step)
+    for step in range(4):
+        first.step(step)
+    second.load_state_dict(first.state_dict())
+    for step in range(4, 9):
+        second.step(step)
+    ids = torch.arange(6)
+    assert torch.equal(whole.canvas.images(ids), second.canvas.images(ids))
+
+
+def test_adam_keeps_or_forgets_when_a_level_is_added():
+    for restart, steps in ((False, 4), (True, 1)):
+        loop = matching(None, restart=restart)
+        for step in range(4):  # the level of side 16 comes before step 3
+            loop.step(step)
+        moments = loop._adam.state[loop.canvas.parameters()["level_001"]]
+        assert float(moments["step"]) == steps
+
+
+def test_the_loss_falls():
+    loop = matching(None, steps=60)
+    losses = [loop.step(step)["loss"] for step in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_rate_falls_along_a_cosine_at_the_end():
+    plan = Schedule(steps=100, lr=2.0, tail=0.2)
+    assert [plan.rate(step) for step in (0, 80)] == [2.0, 2.0]
+    assert plan.rate(90) == pytest.approx(1.0)
+    assert 0 < plan.rate(99) < 0.02
+    assert Schedule(100, 2.0).rate(99) == 2.0
+
+
+def test_terms_add_up():
+    one, both = matching(None), matching(None)
+    term = both.terms[0]
+    both.terms = (Term(term.backbone, term.objective, 0.25), Term(term.backbone, term.objective, 0.75))
+    one.gradient(4)
+    both.gradient(4)
+    for name, value in one.canvas.parameters().items():
+        torch.testing.assert_close(both.canvas.parameters()[name].grad, value.grad, rtol=1e-12, atol=1e-16)
+
+
+def test_a_feature_that_is_not_finite_stops_the_step():
+    loop = matching(None)
+    loop.terms[0].backbone.module[0].weight.data.fill_(float("nan"))
+    before = loop.canvas.images(torch.arange(6)).detach().clone()
+    with pytest.raises(SettingsError, match="not finite at step 0"):
+        loop.step(0)
+    assert torch.equal(loop.canvas.images(torch.arange(6)), before)
+
+
+def test_rows_are_image_by_image():
+    rows = matching(None).rows
+    assert isinstance(rows, Rows)
+    assert rows.image.tolist()[:4] == [0, 0, 0, 1]
+    assert rows.view.tolist()[:4] == [0, 1, 2, 0]
+    assert rows.label.tolist() == [image // IPC for image in rows.image.tolist()]
