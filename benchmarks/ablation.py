@@ -14,8 +14,9 @@ import json
 import os
 from pathlib import Path
 
-import attar
 import numpy as np
+
+import attar
 
 CHANGES = {
     "fast": {},
@@ -23,7 +24,6 @@ CHANGES = {
     "zero-mean noise": {"noise": 0.5},
     "no mean regulariser": {"w_mean": 0.0},
     "crops from .3": {"scale_low": 0.3},
-    "clean statistics": {"statistics_views": 0},
 }
 BACKBONES = ("vit_tiny_patch16_224", "mobilenetv2_100")
 PROTOCOLS = ("probe-v1", "probe-v1/std", "lgm-probe/bank64")

@@ -1,13 +1,16 @@
 """Shapes and types are checked at run time in every test (jaxtyping + beartype)."""
 
-from jaxtyping import install_import_hook
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist already uses every core
+
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("attar", "beartype.beartype")
 
-import os
-from pathlib import Path
+from pathlib import Path  # noqa: E402
 
-import pytest
+import pytest  # noqa: E402
 
 
 def _assets() -> Path | None:

@@ -1,11 +1,11 @@
 """Everything attar raises on purpose: one sentence, and one hint that says what to do.
 
-    AttarError                the user can mend it; the command line prints it and exits with 2
-    ├── ImageError            images that can't be opened, read or decoded
-    ├── BackboneError         unknown names, weights that don't fit, features that can't be right
-    ├── SettingsError         a setting out of range, or settings that don't go together
-    ├── ArtefactError         a distilled set that is missing, incomplete or altered
-    └── EvaluationError       sets, classes and protocols that don't fit each other
+AttarError                the user can mend it; the command line prints it and exits with 2
+├── ImageError            images that can't be opened, read or decoded
+├── BackboneError         unknown names, weights that don't fit, features that can't be right
+├── SettingsError         a setting out of range, or settings that don't go together
+├── ArtefactError         a distilled set that is missing, incomplete or altered
+└── EvaluationError       sets, classes and protocols that don't fit each other
 """
 
 from __future__ import annotations

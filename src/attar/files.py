@@ -73,9 +73,10 @@ def safe_name(name: str) -> str:
     ('x', 'golden_retriever', '_con')
     """
     text = unicodedata.normalize("NFKC", name)
-    text = re.sub(r"[^\w.-]+", "_", text, flags=re.UNICODE).strip("._-") or "class"
-    text = text[:80]
-    return f"_{text}" if text.lower() in _RESERVED else text
+    text = re.sub(r"[^\w.-]+", "_", text, flags=re.UNICODE).strip("._-")
+    # Bytes, because file systems count them: a name has at most 255, and files carry the class's name too.
+    text = text.encode()[:80].decode(errors="ignore").rstrip("._-") or "class"
+    return f"_{text}" if text.lower().partition(".")[0] in _RESERVED else text
 
 
 def safe_names(names: tuple[str, ...]) -> tuple[str, ...]:

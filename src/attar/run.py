@@ -1,10 +1,10 @@
 """A run's folder: what was asked, what happened, and where to continue.
 
-    settings.toml            what decides the result; a run with other settings is refused, or started afresh
-    places.toml              where on this machine the training images are
-    log.jsonl                one line of figures every few steps
-    checkpoint.safetensors   the state after a step
-    pictures/                what the images looked like along the way
+settings.toml            what decides the result; a run with other settings is refused, or started afresh
+places.toml              where on this machine the training images are
+log.jsonl                one line of figures every few steps
+checkpoint.safetensors   the state after a step
+pictures/                what the images looked like along the way
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ class Run:
         if restart and (folder / "settings.toml").is_file():
             shutil.rmtree(folder)
         known = run.settings()
-        wanted = {name: value for name, value in settings.items() if value is not None}
+        wanted = tomllib.loads(toml(settings))
         if known is None:
+            for leftover in (run._checkpoint, folder / "log.jsonl"):  # of a folder that was half deleted
+                leftover.unlink(missing_ok=True)
             write_text(folder / "settings.toml", toml(wanted))
         elif known != wanted:
             names = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
@@ -94,7 +96,7 @@ class Run:
                 return step, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except FileNotFoundError:
             return None
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise SettingsError(f"{self._checkpoint} is damaged.", "Use --restart.") from error
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -120,8 +122,9 @@ class Run:
 
 
 def toml(values: Mapping[str, Value]) -> str:
-    """A flat table as TOML; JSON's strings, numbers, booleans and lists are TOML's too."""
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+    """A flat table as TOML; JSON's strings, numbers, booleans and lists are TOML's too, once DEL is escaped."""
+    lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None)
+    return "".join(lines).replace("\x7f", "\\u007f").encode(errors="replace").decode()
 
 
 @contextlib.contextmanager

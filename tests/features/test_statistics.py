@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from attar.errors import SettingsError
-from attar.features import ClassStatistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from attar.errors import SettingsError
+from attar.features import ClassStatistics
 
 
 def of(values: list[float]) -> ClassStatistics:
@@ -21,7 +22,9 @@ def test_the_case_worked_by_hand():
     assert float(merged.scatter) == pytest.approx(23.2, abs=1e-13)
 
 
-@given(cuts=st.lists(st.integers(1, 52), max_size=5), seed=st.integers(0, 99), scatter=st.sampled_from(["pooled", "class"]))
+@given(
+    cuts=st.lists(st.integers(1, 52), max_size=5), seed=st.integers(0, 99), scatter=st.sampled_from(["pooled", "class"])
+)
 @settings(max_examples=40, deadline=None)
 def test_any_cut_of_the_stream_gives_numpys_statistics(cuts: list[int], seed: int, scatter: str):
     random = np.random.default_rng(seed)

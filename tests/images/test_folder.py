@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -170,6 +171,17 @@ def test_a_file_that_changed_is_decoded_again(pets, decoded):
     decoded.clear()
     after = FolderSource(pets[0]).hashes()
     assert decoded == ["0001.png"] and [a == b for a, b in zip(before, after, strict=True)].count(False) == 1
+
+
+def test_a_file_of_the_same_size_is_known_by_its_time_of_change(tmp_path, decoded):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (11, 7), "red").save(tmp_path / name / "1.bmp")
+    before = FolderSource(tmp_path).hashes()
+    Image.new("RGB", (11, 7), "blue").save(tmp_path / "a" / "1.bmp")
+    os.utime(tmp_path / "a" / "1.bmp", ns=(1, 1))
+    after = FolderSource(tmp_path).hashes()
+    assert after[0] != before[0] and after[1] == before[1] and len(decoded) == 3
 
 
 @pytest.mark.parametrize("damage", [lambda: cache_folder().write_text("a file"), lambda: spoil(b"no database" * 999)])

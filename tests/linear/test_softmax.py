@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from attar.linear import softmax_regression
 from scipy.optimize import brentq
 from sklearn.linear_model import LogisticRegression
+
+from attar.linear import softmax_regression
 
 
 def problem(rows: int, dim: int, classes: int, seed: int = 0):

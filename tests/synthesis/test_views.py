@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import (
     CentreView,
@@ -12,8 +15,6 @@ from attar.synthesis.views import (
     cut_views,
     draw_windows,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 PLAIN = ViewPolicy(canvas=37, crop=29)
 
@@ -37,7 +38,7 @@ def test_a_view_is_what_grid_sample_cuts():
 
 
 def test_the_whole_image_is_a_plain_resize():
-    policy = ViewPolicy(canvas=37, crop=29, scale=(1, 1), ratio=(1, 1), flip=False)
+    policy = ViewPolicy(canvas=37, crop=29, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False)
     images = torch.rand(2, 3, 37, 37, dtype=torch.float64)
     expected = F.interpolate(images, 29, mode="bilinear", align_corners=False)
     torch.testing.assert_close(cut_views(images, windows(policy, 2), policy), expected, rtol=0, atol=1e-12)
@@ -79,7 +80,9 @@ def test_step_image_view_and_stream_all_change_the_draw():
 
 
 def test_noise_has_the_mean_and_deviation_asked_for():
-    policy = ViewPolicy(64, 64, scale=(1, 1), ratio=(1, 1), flip=False, noise=1.0, noise_mean=0.5, noise_std=0.2)
+    policy = ViewPolicy(
+        64, 64, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False, noise=1.0, noise_mean=0.5, noise_std=0.2
+    )
     noise = cut_views(torch.zeros(5, 3, 64, 64), windows(policy, 5), policy)
     assert float(noise.mean()) == pytest.approx(0.5, abs=0.005)
     assert float(noise.std()) == pytest.approx(0.2, abs=0.005)

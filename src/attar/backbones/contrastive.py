@@ -70,14 +70,14 @@ def nt_xent(z: Float[Tensor, "views dim"]) -> Float[Tensor, ""]:
 def _networks(dim: int, seed: int) -> tuple[nn.Sequential, nn.Sequential]:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        layers = [*_layer(3, 32), *_layer(32, 64), *_layer(64, dim)]
-        encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        layers = [*_layer(3, 32), *_layer(32, 64), *_layer(64, 64)]
+        encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64 * 16, dim))
         projector = nn.Sequential(nn.Linear(dim, 128), nn.ReLU(), nn.Linear(128, 64))
     return encoder, projector
 
 
 def _layer(entering: int, leaving: int) -> list[nn.Module]:
-    return [nn.Conv2d(entering, leaving, 3, 2, 1, bias=False), nn.BatchNorm2d(leaving), nn.ReLU()]
+    return [nn.Conv2d(entering, leaving, 3, 2, 1, bias=False), nn.BatchNorm2d(leaving), nn.GELU()]
 
 
 def _batches(count: int, generator: torch.Generator) -> tuple[Tensor, ...]:

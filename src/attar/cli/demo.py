@@ -14,7 +14,9 @@ _SIDE = 32
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the distilled digits and pictures.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the distilled digits and pictures.")] = Path(
+        "demo"
+    ),
     seeds: Annotated[int, typer.Option(min=1, help="Distillation seeds.")] = 3,
     json: Json = False,
 ) -> None:
@@ -35,7 +37,7 @@ def demo(
         progress.note(f"{len(train)} digits to learn from, {len(test)} to test on.")
         images = _floats(read_squares(train, _SIDE, range(len(train))))
         encoder = train_encoder(images, progress=lambda done, total: progress.advance("encoder", done, total))
-        settings = attar.choose_settings("fast")
+        settings = attar.choose_settings("fast", steps=1000)
         sets = [
             attar.distill(
                 train,

@@ -42,9 +42,7 @@ def distill(
     views: Annotated[int | None, typer.Option(help="Views of an image in a step.", rich_help_panel=_SETTINGS)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_SETTINGS)] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", rich_help_panel=_SETTINGS)] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Make N sets, OUT-0 to OUT-(N-1), with consecutive seeds.")
-    ] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Make N sets, OUT-0 to OUT-(N-1), with consecutive seeds.")] = 1,
     normalise: Annotated[
         str | None, typer.Option(help="native or imagenet mean and std.", rich_help_panel=_SETTINGS)
     ] = None,
@@ -78,21 +76,18 @@ def distill(
     flags = dict(_setting(text) for text in set_ or [])
     flags |= {"ipc": ipc, "steps": steps, "views": views, "lr": lr, "seed": seed, "normalise": normalise}
     chosen = attar.choose_settings(preset, settings, **flags)
-    network = open_backbone(
-        backbone, weights, image_size, mean, std, key_map, model_arg, normalise=chosen.normalise
-    )
+    network = open_backbone(backbone, weights, image_size, mean, std, key_map, model_arg, normalise=chosen.normalise)
     source = attar.open(images, class_names=class_names, skip_corrupt=skip_corrupt)
     made = []
     with Shown() as progress:
         for number in range(seeds):
-            one = chosen.model_copy(update={"seed": chosen.seed + number})
             target = out if seeds == 1 else out.with_name(f"{out.name}-{number}")
             made.append(
                 attar.distill(
                     source,
                     network,
                     target,
-                    settings=one,
+                    settings=chosen.model_copy(update={"seed": chosen.seed + number}),
                     device=device,
                     precision=precision,
                     memory=_bytes(memory),
@@ -127,9 +122,12 @@ def _bytes(text: str | None) -> int | None:
 
     if text is None:
         return None
-    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    units = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
     body = text.lower().removesuffix("b").removesuffix("i")
     try:
-        return int(float(body[:-1]) * units[body[-1]]) if body[-1:] in units else int(body)
-    except ValueError as error:
-        raise SettingsError(f"--memory {text!r} is not a size.", "For example --memory 4GB.") from error
+        size = int(float(body[:-1]) * units[body[-1]]) if body[-1:] in units else int(body)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise SettingsError(f"--memory {text!r} is not a size.", "For example --memory 4GB.")
+    return size

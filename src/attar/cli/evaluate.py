@@ -33,9 +33,7 @@ def evaluate(
     weights: Weights = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(
-            "--protocol", "-p", help="probe-v1, probe-v1/std, lgm-probe, lgm-probe/bank64; repeatable."
-        ),
+        typer.Option("--protocol", "-p", help="probe-v1, probe-v1/std, lgm-probe, lgm-probe/bank64; repeatable."),
     ] = None,
     normalise: Annotated[str, typer.Option(help="native or imagenet mean and std.")] = "native",
     image_size: ImageSize = None,

@@ -41,9 +41,7 @@ ModelArg = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WHERE)]
 Precision = Annotated[str, typer.Option(help="fp32 or bf16 (the backbone alone).", rich_help_panel=_WHERE)]
-ClassNames = Annotated[
-    Path | None, typer.Option(help="JSON or text file of names for people, in class order.")
-]
+ClassNames = Annotated[Path | None, typer.Option(help="JSON or text file of names for people, in class order.")]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from attar.evaluation import Evaluation
 
 _FIGURES = ("loss", "cosine", "worst_class")
+_QUIET_SECONDS = 5
 
 
 class Shown(Progress):
-    """Live bars on a terminal; elsewhere a line for every tenth of a task."""
+    """Live bars on a terminal; elsewhere a line for every tenth of a task, but not many in a row."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -38,6 +39,7 @@ class Shown(Progress):
             disable=not self._live,
         )
         self._tasks: dict[str, tuple[TaskID, float, int]] = {}
+        self._printed = time.monotonic()
 
     def __enter__(self) -> Shown:
         self._bars.start()
@@ -66,7 +68,9 @@ class Shown(Progress):
         elapsed = time.monotonic() - started
         rate = f"{done / elapsed:,.1f}/s" if done and elapsed > 0.5 else ""
         self._bars.update(bar, completed=done, rate=rate, figures=shown)
-        if not self._live and done * 10 // total > before * 10 // total:
+        tenth = done * 10 // total > before * 10 // total
+        if not self._live and tenth and time.monotonic() - self._printed > _QUIET_SECONDS:
+            self._printed = time.monotonic()
             self._console.print(f"{task}: {done}/{total} {rate} {shown}".rstrip(), highlight=False, markup=False)
         self._tasks[task] = (bar, started, done)
 

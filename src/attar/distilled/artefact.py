@@ -21,7 +21,7 @@ from safetensors.numpy import save as safetensors_bytes
 from attar.distilled.card import card
 from attar.distilled.manifest import SCHEMA, Manifest
 from attar.distilled.preview import preview
-from attar.errors import ArtefactError
+from attar.errors import ArtefactError, ImageError
 from attar.files import safe_names, sha256, write_bytes, write_text
 from attar.images.arrays import ArraySource
 from attar.images.decode import decode
@@ -47,8 +47,18 @@ class DistilledSet:
 
     @cached_property
     def _table(self) -> list[dict[str, str]]:
-        with (self.path / "images" / "metadata.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
+        path = self.path / "images" / "metadata.csv"
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                table = list(csv.DictReader(file))
+            for row in table:
+                self.manifest.classes[int(row["label"])], float(row["weight"]), row["file_name"]
+            images = [name for name in self.manifest.files if name.startswith("images/") and name.endswith(".png")]
+            if len(table) != len(images):
+                raise ValueError(f"it lists {len(table)} of {len(images)} images")
+        except (OSError, KeyError, ValueError, TypeError, IndexError, csv.Error) as error:
+            raise ArtefactError(f"{path} can't be read: {error}.", "Restore the folder or distil again.") from error
+        return table
 
     @cached_property
     def labels(self) -> Int[np.ndarray, " n"]:
@@ -64,7 +74,17 @@ class DistilledSet:
     def images(self) -> UInt8[np.ndarray, "n 3 side side"]:
         """The decoded PNG files, in the order of `labels`."""
         folder = self.path / "images"
-        return np.stack([decode(_inside(folder, row["file_name"])) for row in self._table])
+        return np.stack([self._decode(_inside(folder, row["file_name"])) for row in self._table])
+
+    def _decode(self, path: Path) -> UInt8[np.ndarray, "3 side side"]:
+        try:
+            image = decode(path)
+        except ImageError as error:
+            raise ArtefactError(f"{path} can't be read: {error.message}.", "Restore it or distil again.") from error
+        side = self.manifest.image_side
+        if image.shape != (3, side, side):
+            raise ArtefactError(f"{path} is not {side} x {side} pixels.", "Restore it or distil again.")
+        return image
 
     @property
     def source(self) -> ImageSource:
@@ -115,6 +135,12 @@ def load(path: str | Path) -> DistilledSet:
     return DistilledSet(path, manifest)
 
 
+def check_place(path: Path) -> None:
+    """ArtefactError where `path` holds something else than a distilled set, which is never replaced."""
+    if path.exists() and not (path / "attar.json").is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise ArtefactError(f"{path} exists and is not a distilled set.", "Choose another --out.")
+
+
 def write(
     path: Path,
     images: UInt8[np.ndarray, "n 3 side side"],
@@ -131,8 +157,7 @@ def write(
     real; `train_hashes` the SHA-256 of the training images' pixels, kept (first 8 bytes) for the leak check. An older
     distilled set at `path` is replaced; anything else there is refused.
     """
-    if path.exists() and not (path / "attar.json").is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise ArtefactError(f"{path} exists and is not a distilled set.", "Choose another --out.")
+    check_place(path)
     folders = safe_names(tuple(manifest.classes))
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -192,7 +217,12 @@ def _replace(new: Path, path: Path) -> None:
     if path.exists():
         old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
         path.rename(old)
-    new.rename(path)
+    try:
+        new.rename(path)
+    except OSError:
+        if old is not None:
+            old.rename(path)
+        raise
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 

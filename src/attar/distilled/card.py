@@ -42,9 +42,9 @@ are. `attar.json` holds the class order, all settings and the SHA-256 of every f
 
 ## Licence and people
 
-A distilled set is derived from its training images and its backbone; their licences apply (backbone: above; data:
-`{_cell(manifest.data.name)}`, licence {_cell(manifest.data.licence)}). Synthetic images may still resemble people in the
-training photos: treat the set with the care that the photos ask for.
+A distilled set is derived from its training images and its backbone; the licences of both apply (backbone: above;
+data: {_cell(manifest.data.name)}, licence {_cell(manifest.data.licence)}). Synthetic images may still resemble people
+in the training photos: treat the set with the care that the photos ask for.
 
 ## Settings
 

@@ -15,9 +15,9 @@ def preview(
     images: UInt8[np.ndarray, "n 3 side side"], labels: Sequence[int], titles: Sequence[str], *, tile: int = 128
 ) -> Image.Image:
     """A picture of at most 100 classes and 10 images a class; one row a class, or five classes a row at one image."""
-    shown = [
-        [index for index, label in enumerate(labels) if label == wanted][:10] for wanted in range(len(titles))
-    ][:100]
+    shown = [[index for index, label in enumerate(labels) if label == wanted][:10] for wanted in range(len(titles))][
+        :100
+    ]
     per_class = max(len(indices) for indices in shown)
     classes_a_row = 5 if per_class == 1 else 1
     columns = min(classes_a_row, len(shown)) * per_class

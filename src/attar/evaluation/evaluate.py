@@ -139,9 +139,7 @@ def evaluate(
     return Evaluation(tuple(rows), tuple(remarks))
 
 
-def _common_classes(
-    sets: Sequence[DistilledSet], test: ImageSource, train: ImageSource | None
-) -> tuple[str, ...]:
+def _common_classes(sets: Sequence[DistilledSet], test: ImageSource, train: ImageSource | None) -> tuple[str, ...]:
     """The class names in the order of the first set; the same names everywhere, in any order."""
     named = [(str(one.path), one.classes) for one in sets] + [("the test set", test.classes)]
     if train is not None:
@@ -253,7 +251,9 @@ class _Bench:
         for chosen in protocols:
             runs = [[self._real_run(train, indices, seed)] for seed, indices in enumerate(draws)]
             seeds = {"selection": list(range(_RANDOM_DRAWS))}
-            rows.append(self._row(chosen, runs, method="random", ipc=ipc, stored=self._png(train, draws[0]), seeds=seeds))
+            rows.append(
+                self._row(chosen, runs, method="random", ipc=ipc, stored=self._png(train, draws[0]), seeds=seeds)
+            )
             runs = [[self._real_run(train, centroids, seed) for seed in range(chosen.restarts)]]
             rows.append(self._row(chosen, runs, method="centroids", ipc=ipc, stored=self._png(train, centroids)))
         return rows
@@ -353,9 +353,7 @@ class _Bench:
         return self._adam_correct(view, run.labels, run.seed)
 
     def _adam_correct(self, view: Callable, labels: Tensor, seed: int, **recipe: int) -> Bool[np.ndarray, " test"]:
-        classifier = adam_probe(
-            view, labels, len(self.classes), self.backbone.dim, seed=3407 + seed, **recipe
-        )
+        classifier = adam_probe(view, labels, len(self.classes), self.backbone.dim, seed=3407 + seed, **recipe)
         return classifier.predict(self.test_features.numpy()) == self.test_labels.numpy()
 
     def _fresh_views(self, run: _Run) -> Callable[[int, Tensor], Tensor]:

@@ -24,7 +24,7 @@ class Scaling:
 
     @classmethod
     def fit(cls, kind: str, rows: Float[np.ndarray, "rows dim"]):
-        """"l2" divides each row by its length; "std" standardises columns and drops those that don't vary."""
+        """ "l2" divides each row by its length; "std" standardises columns and drops those that don't vary."""
         if kind == "l2":
             return cls(kind)
         deviation = rows.std(0)

@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """"above": the interval lies above 0; "not below": it ends above -1.5 with a mean of -0.3 or more."""
+        """ "above": the interval lies above 0; "not below": it ends above -1.5 with a mean of -0.3 or more."""
         if self.low > 0:
             return "above"
         if self.high < 0:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 
 
+@runtime_checkable
 class Cut(Protocol):
     """How a square image of the policy's canvas side becomes `count` views (synthesis/views.py has them)."""
 
@@ -87,7 +88,7 @@ def square(image: np.ndarray, side: int) -> np.ndarray:
     return image[:, top : top + side, left : left + side]
 
 
-def read_squares(source: ImageSource, side: int, indices: np.ndarray) -> np.ndarray:
+def read_squares(source: ImageSource, side: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """Images `indices` as uint8 [n, 3, side, side]: shorter side resized to `side`, centre crop."""
     return np.stack([square(image, side) for _, image in source.read(indices, shorter_side=side)])
 

@@ -75,7 +75,7 @@ class ClassStatistics:
                 "Compute both with the same backbone, views and data.",
             )
         counts = self.counts + other.counts
-        share = (other.counts / counts.clamp(min=1)).double()[:, None]
+        share = (other.counts.double() / counts.clamp(min=1))[:, None]
         gap = other.means - self.means
         scatter = self.scatter
         if scatter is not None and other.scatter is not None:

@@ -1,7 +1,8 @@
 """Synthesis of images whose features say what the real data's features say: canvas, views, objectives, the loop."""
 
-from attar.synthesis.distill import Plan, distill
+from attar.synthesis.distillation import distill
 from attar.synthesis.matching import Matching, Schedule, Term
+from attar.synthesis.plan import Plan
 from attar.synthesis.presets import PRESETS, Settings, choose_settings
 
 __all__ = ["PRESETS", "Matching", "Plan", "Schedule", "Settings", "Term", "choose_settings", "distill"]

@@ -32,6 +32,11 @@ class Canvas(abc.ABC):
     def parameters(self) -> dict[str, Tensor]:
         """What the optimiser moves, by name; each has `count` rows."""
 
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Number of values once fully grown, of all images together."""
+
     @abc.abstractmethod
     def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
         """Images `ids` (all different) in 0..1, differentiable: backward adds to the parameters' `.grad` rows."""
@@ -46,7 +51,7 @@ class Canvas(abc.ABC):
         del ids
         return None
 
-    def after_step(self) -> None:
+    def after_step(self) -> None:  # noqa: B027 (nothing to do is a fine answer)
         """Called after each step, for constraints such as clipping."""
 
     @abc.abstractmethod
@@ -107,6 +112,11 @@ class Pyramid(Canvas):
     def parameters(self) -> dict[str, Tensor]:
         return {f"level_{side:03d}": level for side, level in self._levels.items()}
 
+    @property
+    def size(self) -> int:
+        channels = 1 if self.grey else 3
+        return self.count * channels * sum(side**2 for side in _sides(self.side))
+
     def grow(self, step: int) -> bool:
         if step <= 1 or (step - 1) % self.grow_every or len(self._levels) == len(_sides(self.side)):
             return False
@@ -120,10 +130,7 @@ class Pyramid(Canvas):
         return True
 
     def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
-        values = None
-        for level in self._levels.values():
-            enlarged = _enlarge(_Rows.apply(level, ids), self.side)
-            values = enlarged if values is None else values + enlarged
+        values: Tensor = sum(_enlarge(_Rows.apply(level, ids), self.side) for level in self._levels.values())  # type: ignore[assignment]
         if self.grey:
             return torch.sigmoid(2 * values).expand(-1, 3, -1, -1)
         colour = _COLOUR.to(values)
@@ -171,6 +178,10 @@ class Pixels(Canvas):
 
     def parameters(self) -> dict[str, Tensor]:
         return {"pixels": next(iter(self._pyramid.parameters().values()))}
+
+    @property
+    def size(self) -> int:
+        return next(iter(self._pyramid.parameters().values())).numel()
 
     def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
         return self._pyramid.images(ids)

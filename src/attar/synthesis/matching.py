@@ -147,7 +147,7 @@ class Matching:
             penalty = self.canvas.penalty(ids)
             if penalty is not None:
                 penalty.backward()
-                log["loss"] += float(penalty)
+                log["loss"] += float(penalty.detach())
 
     def _new_adam(self) -> torch.optim.Adam:
         parameters = list(self.canvas.parameters().values())

@@ -18,7 +18,7 @@ from attar.errors import SettingsError, nearest
 class Settings(BaseModel):
     """Everything that decides *what* comes out; where it runs (device, memory, chunk) is not among them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["sfm"] = "sfm"
     ipc: int = Field(1, ge=1, description="images per class")

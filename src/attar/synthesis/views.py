@@ -74,8 +74,14 @@ def draw_windows(
     width, height = np.sqrt(scale * ratio), np.sqrt(scale / ratio)
     left, top = drawn[:, 3] * (1 - width), drawn[:, 4] * (1 - height)
     flipped = (drawn[:, 0] < 0.5) & policy.flip
-    columns = (torch.from_numpy(values) for values in (left, top, width, height, flipped.astype(np.float64)))
-    return Windows(*columns, tuple(noise_seeds))
+    return Windows(
+        left=torch.from_numpy(left),
+        top=torch.from_numpy(top),
+        width=torch.from_numpy(width),
+        height=torch.from_numpy(height),
+        flipped=torch.from_numpy(flipped.astype(np.float64)),
+        noise_seeds=tuple(noise_seeds),
+    )
 
 
 def cut_views(
@@ -145,9 +151,7 @@ class RandomViews:
 
     @property
     def fingerprint(self) -> str:
-        return digest(
-            "random", self.policy.fingerprint, self.count, self.seed, int(self.stream), self.centre_first
-        )
+        return digest("random", self.policy.fingerprint, self.count, self.seed, int(self.stream), self.centre_first)
 
     def __call__(
         self, images: Float[Tensor, "n 3 side side"], ids: Int[np.ndarray, " n"]

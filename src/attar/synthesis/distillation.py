@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 import attar.distilled as distilled
@@ -25,35 +24,14 @@ from attar.run import Run, deferred_interrupt
 from attar.synthesis.canvas import Canvas, make_canvas
 from attar.synthesis.draws import Stream
 from attar.synthesis.matching import Matching, Schedule, Term
-from attar.synthesis.memory import bytes_per_view, fitting_chunk, free_bytes
 from attar.synthesis.objectives import Objective, Rows, StatisticalFlowMatching
+from attar.synthesis.plan import make_plan
 from attar.synthesis.presets import Settings, choose_settings
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy, canvas_side, centre_crop
 
 _CHECKPOINT_SECONDS = 120
 _PICTURES = 10
 _LOG_EVERY = 10
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will cost, measured on one step's worth of views before it starts."""
-
-    images: int
-    views: int
-    chunk: int
-    step_seconds: float
-    steps: int
-    activation_bytes: int
-    canvas_bytes: int
-
-    def __str__(self) -> str:
-        passes = "one chunk" if self.chunk >= self.views else f"chunks of {self.chunk}, two passes"
-        memory = self.activation_bytes + self.canvas_bytes
-        return (
-            f"{self.images} images, {self.views} views a step in {passes}, {self.steps} steps: "
-            f"about {_duration(self.step_seconds * self.steps)} and {memory / 2**20:,.0f} MB beside the backbone"
-        )
 
 
 def distill(
@@ -85,6 +63,7 @@ def distill(
     out = Path(out)
     if len(source.classes) < 2:
         raise SettingsError("Distillation needs at least two classes.", "Give a folder with a subfolder a class.")
+    distilled.check_place(out)
     backbone = backbone.to(device=pick_device(device), dtype=pick_dtype(precision))
     identity = settings.model_dump() | {
         "backbone": backbone.name,
@@ -117,7 +96,7 @@ def distill(
         seed=settings.seed,
         chunk=chunk,
     )
-    plan = _plan(matching, backbone, policy, settings, memory, chunk)
+    plan = make_plan(matching, backbone, memory=memory, chunk=chunk)
     matching.chunk = plan.chunk
     progress.plan(str(plan))
     seconds = _run(matching, run, labels, source, progress)
@@ -209,37 +188,6 @@ def _canvas(settings: Settings, source: ImageSource, policy: ViewPolicy, backbon
     )
 
 
-def _plan(
-    matching: Matching, backbone: Backbone, policy: ViewPolicy, settings: Settings, memory: int | None, chunk: int | None
-) -> Plan:
-    """Measure one view's activations, choose the chunk, and time one chunk's forward and backward."""
-    device = next(backbone.module.parameters()).device
-    rows = len(matching.rows)
-    each = bytes_per_view(backbone, policy.crop)
-    budget = memory or free_bytes(device) // 2
-    size = min(chunk, rows) if chunk else fitting_chunk(rows, each, budget)
-    trial = torch.rand(min(size, 8), 3, policy.crop, policy.crop, device=device, requires_grad=True)
-    for _ in range(2):  # the first warms up
-        started = time.perf_counter()
-        backbone(trial).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        elapsed = time.perf_counter() - started
-    share = 1.45 if size < rows else 1.0
-    parameters = sum(value.numel() for value in matching.canvas.parameters().values()) if settings.canvas == "pixels" else (
-        4 * matching.canvas.count * 3 * policy.canvas**2 // 3
-    )
-    return Plan(
-        images=matching.canvas.count,
-        views=rows,
-        chunk=size,
-        step_seconds=elapsed / len(trial) * rows * share * 1.1,
-        steps=settings.steps,
-        activation_bytes=size * each,
-        canvas_bytes=4 * 4 * parameters,
-    )
-
-
 def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, progress: Progress) -> float:
     """Take the steps that are left; returns the seconds they took."""
     steps = matching.schedule.steps
@@ -268,9 +216,7 @@ def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, prog
     return time.monotonic() - started
 
 
-def _picture(
-    matching: Matching, run: Run, labels: Tensor, source: ImageSource, step: int, progress: Progress
-) -> None:
+def _picture(matching: Matching, run: Run, labels: Tensor, source: ImageSource, step: int, progress: Progress) -> None:
     per_class = matching.canvas.count // len(source.classes)
     shown = torch.arange(min(matching.canvas.count, 20 * per_class))
     images = _quantise(matching.canvas, shown)
@@ -287,9 +233,3 @@ def _quantise(canvas: Canvas, ids: Int[Tensor, " k"]) -> UInt8[np.ndarray, "k 3 
 
 def _decode_all(canvas: Canvas, chunk: int) -> UInt8[np.ndarray, "n 3 side side"]:
     return np.concatenate([_quantise(canvas, ids) for ids in torch.arange(canvas.count).split(max(chunk, 1))])
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

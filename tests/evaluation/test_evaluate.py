@@ -1,0 +1,207 @@
+"""The table: a distilled set beside what it must beat."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distilled.test_artefact import manifest
+from small import CLASSES, coloured, small_backbone
+
+from attar.distilled import Origin, write
+from attar.errors import EvaluationError
+from attar.evaluation import evaluate
+from attar.evaluation import probes as probes_module
+from attar.evaluation.evaluate import _Bench
+from attar.features import read_squares
+from attar.images import ArraySource
+from attar.progress import SILENT
+
+KEYS = {"method", "set", "distilled_on", "evaluated_on", "protocol", "ipc", "accuracy", "std", "ci95", "n_test"}
+KEYS |= {"seeds", "bytes"}
+
+
+def a_set(out: Path, *, seed: int = 0, classes=CLASSES, method: str = "sfm", shuffle: bool = False):
+    """Two real images a class, written as if distilled."""
+    source = coloured(2, seed=50 + seed)
+    images = read_squares(source, 8, range(6))
+    labels = np.array([classes.index(CLASSES[label]) for label in source.labels])
+    if shuffle:
+        labels = (labels + 1) % 3
+    record = manifest(
+        classes,
+        method=method,
+        image_side=8,
+        seeds={"distill": seed},
+        settings={"steps": 3, "seed": seed, "mean": [0.5, 0.5]},
+        backbones=[Origin(name="small-0", fingerprint="f")],
+    )
+    return write(out, images, labels, manifest=record)
+
+
+def accuracies(evaluation, method: str = "sfm") -> list[float]:
+    return [row.accuracy for row in evaluation.rows if row.method == method]
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return small_backbone()
+
+
+def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
+    made = a_set(tmp_path / "x")
+    done = evaluate([made], test=coloured(40, seed=1), train=coloured(9), backbone=backbone, device="cpu")
+    methods = ["sfm", "random", "centroids", "ncm", "class-means", "full"]
+    assert [(row.protocol, row.method) for row in done.rows] == [
+        (name, method) for name in ("probe-v1", "probe-v1/std") for method in methods
+    ]
+    assert all(row.n_test == 120 and row.evaluated_on == "small-0" for row in done.rows)
+    assert all(row.accuracy > 60 for row in done.rows)
+    assert {row.method: row.ipc for row in done.rows} == {
+        "sfm": 2, "random": 2, "centroids": 2, "ncm": 1, "class-means": 1, "full": 9,
+    }
+    assert done.row("sfm", "probe-v1").distilled_on == ("small-0",)
+    assert done.row("random", "probe-v1").seeds["selection"] == [0, 1, 2, 3, 4]
+    assert done.row("ncm", "probe-v1").bytes == 4 * 3 * 28 and done.row("sfm", "probe-v1").bytes == made.bytes
+    assert [(row.method, other.method) for row, other, _ in done.differences()] == 2 * [
+        ("sfm", method) for method in ("random", "centroids", "class-means", "full")
+    ]
+    assert not done.remarks
+
+
+def test_rows_in_json_have_the_documented_keys(tmp_path, backbone):
+    sets = [a_set(tmp_path / "x")]
+    document = evaluate(sets, test=coloured(5, seed=1), train=coloured(5), backbone=backbone, device="cpu").as_json()
+    assert document.keys() == {"rows", "differences", "remarks"}
+    for row in document["rows"]:
+        assert row.keys() == KEYS and row["seeds"].keys() <= {"distill", "probe", "selection"}
+        assert isinstance(row["distilled_on"], list) and 0 <= row["accuracy"] <= 100
+        assert row["ci95"] is None or row["ci95"][0] <= row["accuracy"] <= row["ci95"][1]
+    for difference in document["differences"]:
+        assert difference["verdict"] in {"above", "below", "not below", "undecided"}
+
+
+def test_the_order_of_the_classes_does_not_matter(tmp_path, backbone):
+    test = coloured(40, seed=1)
+    order = ("cow", "ant", "bee")
+    labels = np.array([order.index(CLASSES[label]) for label in test.labels])
+    other_test = ArraySource(np.stack([image for _, image in test.read(range(120))]), labels, order)
+    plain = evaluate([a_set(tmp_path / "x")], test=test, train=coloured(9), backbone=backbone, device="cpu")
+    other = evaluate(
+        [a_set(tmp_path / "y", classes=("bee", "cow", "ant"))],
+        test=other_test,
+        train=coloured(9),
+        backbone=backbone,
+        device="cpu",
+    )
+    for method in ("sfm", "centroids", "ncm", "class-means", "full"):
+        assert accuracies(plain, method) == pytest.approx(accuracies(other, method))
+
+
+def test_missing_and_extra_classes_are_refused_by_name(tmp_path, backbone):
+    made = a_set(tmp_path / "x")
+    fewer, more = coloured(5, classes=("ant", "bee")), coloured(5, classes=(*CLASSES, "dog"))
+    for test, train, sentence in [
+        (fewer, None, "the test set lacks cow"),
+        (more, None, "the test set has dog beside them"),
+        (coloured(5), coloured(5, classes=("ant", "bee", "dog")), "the training set lacks cow and has dog"),
+    ]:
+        with pytest.raises(EvaluationError, match=sentence):
+            evaluate([made], test=test, train=train, backbone=backbone, device="cpu")
+
+
+def test_without_training_images_the_rows_are_missing_and_a_remark_says_so(tmp_path, backbone):
+    done = evaluate([a_set(tmp_path / "x")], test=coloured(5), train=None, backbone=backbone, device="cpu")
+    assert {row.method for row in done.rows} == {"sfm"}
+    assert "n/a: random, centroids, ncm, class-means and full" in done.remarks[0]
+
+
+def test_sets_that_differ_in_seed_make_one_row_with_an_interval(tmp_path, backbone):
+    sets = [a_set(tmp_path / str(seed), seed=seed) for seed in range(3)]
+    other = a_set(tmp_path / "other", method="dm")
+    test, one = coloured(40, seed=1), ("probe-v1",)
+    done = evaluate([*sets, other], test=test, train=None, backbone=backbone, protocols=one, device="cpu")
+    assert [(row.method, row.set) for row in done.rows] == [("sfm", "0, 1, 2"), ("dm", "other")]
+    row = done.rows[0]
+    alone = [
+        accuracies(evaluate([each], test=test, train=None, backbone=backbone, protocols=one, device="cpu"))[0]
+        for each in sets
+    ]
+    assert row.seeds["distill"] == [0, 1, 2]
+    assert row.accuracy == pytest.approx(np.mean(alone)) and row.std == pytest.approx(np.std(alone, ddof=1))
+    half = 4.303 * row.std / np.sqrt(3)
+    assert row.ci95 == pytest.approx((row.accuracy - half, row.accuracy + half), abs=1e-3)
+    assert done.rows[1].ci95 is None
+    assert row.correct.shape == (3, 120) and 100 * row.correct.mean() == pytest.approx(row.accuracy)
+
+
+def test_wrong_labels_are_wrong_and_mixed_labels_near_chance(tmp_path, backbone):
+    test = coloured(100, seed=1)
+    wrong = evaluate([a_set(tmp_path / "x", shuffle=True)], test=test, train=None, backbone=backbone, device="cpu")
+    assert max(accuracies(wrong)) < 25
+    mixed = coloured(9)
+    labels = np.random.default_rng(1).permutation(mixed.labels)
+    train = ArraySource(np.stack([image for _, image in mixed.read(range(27))]), labels, CLASSES)
+    random_test = ArraySource(
+        np.random.default_rng(0).integers(0, 256, (600, 9, 9, 3), dtype=np.uint8), np.arange(600) % 3, CLASSES
+    )
+    done = evaluate([], test=random_test, train=train, backbone=backbone, device="cpu")
+    chance, deviation = 100 / 3, 100 * np.sqrt(2 / 9 / 600)
+    assert abs(done.row("full", "probe-v1").accuracy - chance) < 3 * deviation
+    assert any("under twice chance" in remark for remark in done.remarks)
+
+
+def test_a_class_with_fewer_images_than_ipc_is_a_remark(tmp_path, backbone):
+    made = a_set(tmp_path / "x")
+    done = evaluate([made], test=coloured(5), train=coloured(1), backbone=backbone, device="cpu")
+    assert {row.method for row in done.rows} == {"sfm", "ncm", "class-means", "full"}
+    assert any("n/a: random and centroids at 2 a class" in remark for remark in done.remarks)
+
+
+def test_training_on_the_set_uses_its_weights(tmp_path, backbone):
+    """An image of weight 0 might as well hold another class' picture."""
+    source = coloured(2, seed=50)
+    images = read_squares(source, 8, range(6))
+    spoilt = np.concatenate([images, images[::-1]])
+    labels = np.concatenate([source.labels, source.labels])
+    record = manifest(CLASSES, image_side=8, settings={})
+    clean = write(tmp_path / "clean", images, source.labels, manifest=record)
+    weighted = write(tmp_path / "w", spoilt, labels, manifest=record, weights=[1.0] * 6 + [0.0] * 6)
+    plain = write(tmp_path / "p", spoilt, labels, manifest=record)
+    clean_row, weighted_row, plain_row = (
+        evaluate([each], test=coloured(40, seed=1), train=None, backbone=backbone, protocols=["probe-v1"], device="cpu")
+        for each in (clean, weighted, plain)
+    )
+    assert accuracies(clean_row) == pytest.approx(accuracies(weighted_row))
+    assert accuracies(plain_row)[0] < accuracies(clean_row)[0] - 5
+
+
+@pytest.mark.parametrize(("fresh_limit", "expected"), [(600, "lgm-probe"), (0, "lgm-probe/bank64")])
+def test_the_published_probe_takes_cached_views_where_fresh_ones_take_too_long(
+    tmp_path, backbone, monkeypatch, fresh_limit, expected
+):
+    recipes = []
+
+    def short(view, labels, classes, dim, *, seed, **recipe):
+        recipes.append((seed, recipe))
+        return probes_module.adam_probe(view, labels, classes, dim, seed=seed, epochs=2, batch=recipe.get("batch", 100))
+
+    module = importlib.import_module("attar.evaluation.evaluate")  # the package's attribute is the function
+    monkeypatch.setattr(module, "_FRESH_LIMIT_SECONDS", fresh_limit)
+    monkeypatch.setattr(module, "adam_probe", short)
+    done = evaluate(
+        [a_set(tmp_path / "x")], test=coloured(5), train=coloured(5), backbone=backbone, protocols=["lgm-probe"],
+        device="cpu",
+    )
+    assert {row.method: row.protocol for row in done.rows} == {
+        "sfm": expected, "random": expected, "centroids": expected, "ncm": expected, "full": "lgm-probe/bank8",
+    }
+    assert [seed for seed, _ in recipes[:5]] == [3407, 3408, 3409, 3410, 3411]
+    assert recipes[-1][1] == {"epochs": 100, "batch": 128}
+
+
+def test_small_grey_images_are_not_mirrored(backbone):
+    for grey, flip in ((True, False), (False, True)):
+        assert _Bench(backbone, coloured(3, grey=grey), CLASSES, SILENT).policy.flip is flip

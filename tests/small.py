@@ -1,0 +1,44 @@
+"""Tiny images and networks that several tests use."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from attar.backbones import Backbone
+from attar.backbones.record import freeze
+from attar.images import ArraySource
+
+CLASSES = ("ant", "bee", "cow")
+
+
+def network() -> nn.Module:
+    """A convolution, pooled to 2 x 2 places: 28 features of 8 x 8 pixels."""
+    module = nn.Sequential(nn.Conv2d(3, 7, 3, stride=2), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    module.image_size = 8
+    return module
+
+
+def small_backbone(seed: int = 0) -> Backbone:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return freeze(network(), f"small-{seed}", image_size=8, mean=(0.5, 0.5, 0.5), std=(0.3, 0.3, 0.3))
+
+
+def coloured(per_class: int, *, seed: int = 0, classes: tuple[str, ...] = CLASSES, grey: bool = False) -> ArraySource:
+    """Noise of 9 x 11 pixels, in each class around a colour of its own (if grey: around a shade)."""
+    shades = np.random.default_rng(99).uniform(60, 200, (len(classes), 1, 1, 1 if grey else 3))
+    labels = np.tile(np.arange(len(classes)), per_class)
+    noise = np.random.default_rng(seed).normal(0, 40, (len(labels), 9, 11, 1 if grey else 3))
+    images = np.clip(shades[labels] + noise, 0, 255).astype(np.uint8)
+    return ArraySource(images, labels, classes, location="coloured")
+
+
+def write_folder(source: ArraySource, folder) -> None:
+    """The source's images as PNG files in one folder a class."""
+    for index, image in source.read(range(len(source))):
+        file = folder / source.classes[source.labels[index]] / f"{index:04d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).save(file)
