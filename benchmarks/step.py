@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 
 import torch
-from report import Bar, arguments, report
 
 import attar
 from attar.synthesis.canvas import Pyramid
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.objectives import StatisticalFlowMatching
 from attar.synthesis.views import ViewPolicy
+from report import Bar, arguments, report
 
 IMAGES = 10
 

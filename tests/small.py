@@ -9,6 +9,7 @@ from torch import nn
 
 from attar.backbones import Backbone
 from attar.backbones.record import freeze
+from attar.distilled import Manifest, Origin
 from attar.images import ArraySource
 
 CLASSES = ("ant", "bee", "cow")
@@ -42,3 +43,25 @@ def write_folder(source: ArraySource, folder) -> None:
         file = folder / source.classes[source.labels[index]] / f"{index:04d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.transpose(1, 2, 0)).save(file)
+
+
+def manifest(classes=CLASSES, titles=None, **changes) -> Manifest:
+    """What a distilled set says of itself, before it is written."""
+    values = {
+        "attar_version": "0",
+        "created": "2026-01-01T00:00:00+00:00",
+        "method": "sfm",
+        "classes": list(classes),
+        "titles": list(titles or classes),
+        "folders": [],
+        "ipc": 2,
+        "image_side": 7,
+        "settings": {"steps": 3, "lr": 0.1, "flip": True, "none": None, "mean": [0.5]},
+        "seeds": {"distill": 3407},
+        "backbones": [Origin(name="small", fingerprint="f" * 64)],
+        "data": Origin(name="pets", fingerprint="d" * 64),
+        "train_images": 30,
+        "scores": {"cosine": 0.5},
+        "files": {},
+    }
+    return Manifest(**(values | changes))

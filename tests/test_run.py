@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from attar.errors import SettingsError
 from attar.run import Run, deferred_interrupt, toml
 
-SETTINGS = {"steps": 10, "lr": 1e-7, "flip": True, "data": "Blüten 😀 \x7f \"a\\b\"", "mean": [0.5, 1.0], "none": None}
+SETTINGS = {"steps": 10, "lr": 1e-7, "flip": True, "data": 'Blüten 😀 \x7f "a\\b"', "mean": [0.5, 1.0], "none": None}
 
 
 def test_a_run_begins_beside_its_result_and_continues(tmp_path):
@@ -120,8 +120,14 @@ def test_places_are_kept(tmp_path):
     assert run.place("train") == "a folder/with 😀" and run.place("test") is None
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), st.one_of(
-    st.text(), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))))
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_]{1,9}", fullmatch=True),
+        st.one_of(
+            st.text(), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)
+        ),
+    )
+)
 def test_settings_survive_toml(values):
     assert tomllib.loads(toml(values)) == values
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from small import coloured, write_folder
 
 from attar.images import ArraySource, DigitsSource, FolderSource, JoinedSource
 from attar.synthesis.canvas import Pixels, Pyramid
 from attar.synthesis.objectives import FeatureLoss, Objective, StatisticalFlowMatching
 from attar.testing import check_canvas, check_objective, check_source
+from small import coloured, write_folder
 
 
 @pytest.mark.parametrize("weights", [{}, {"w_mean": 0.3, "w_scale": 0.1}, {"images_per_class": 3}])

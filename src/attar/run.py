@@ -123,7 +123,9 @@ class Run:
 
 def toml(values: Mapping[str, Value]) -> str:
     """A flat table as TOML; JSON's strings, numbers, booleans and lists are TOML's too, once DEL is escaped."""
-    lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None)
+    lines = (
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
+    )
     return "".join(lines).replace("\x7f", "\\u007f").encode(errors="replace").decode()
 
 

@@ -17,32 +17,12 @@ from safetensors.numpy import load_file
 from torch.utils.data import DataLoader
 
 import attar.distilled.artefact as artefact
-from attar.distilled import Manifest, Origin, load, write
+from attar.distilled import Origin, load, write
 from attar.errors import ArtefactError
+from small import manifest
 
-CLASSES = ("cow", "ant", "bee")
+CLASSES = ("cow", "ant", "bee")  # not sorted
 HOSTILE = ("../../x", "x", "con", "a/b", "a:b", "<script>alert(1)</script>", "=cmd()", "😀", "💣", "A_B", "..", "-rf")
-
-
-def manifest(classes=CLASSES, titles=None, **changes) -> Manifest:
-    values = {
-        "attar_version": "0",
-        "created": "2026-01-01T00:00:00+00:00",
-        "method": "sfm",
-        "classes": list(classes),
-        "titles": list(titles or classes),
-        "folders": [],
-        "ipc": 2,
-        "image_side": 7,
-        "settings": {"steps": 3, "lr": 0.1, "flip": True, "none": None, "mean": [0.5]},
-        "seeds": {"distill": 3407},
-        "backbones": [Origin(name="small", fingerprint="f" * 64)],
-        "data": Origin(name="pets", fingerprint="d" * 64),
-        "train_images": 30,
-        "scores": {"cosine": 0.5},
-        "files": {},
-    }
-    return Manifest(**(values | changes))
 
 
 def pixels(count: int, side: int = 7) -> np.ndarray:
@@ -56,12 +36,12 @@ def written(out: Path, classes=CLASSES, **options):
 
 def test_pixels_labels_weights_and_the_order_of_classes_come_back(tmp_path):
     labels, weights = np.array([2, 0, 1, 0, 2, 1]), [0.1, 1.0, 2.5, 1 / 3, 1e-9, 7.0]
-    write(tmp_path / "x", pixels(6), labels, manifest=manifest(titles=("Cow", "Ant", "Bee")), weights=weights)
+    write(tmp_path / "x", pixels(6), labels, manifest=manifest(CLASSES, titles=("Cow", "Ant", "Bee")), weights=weights)
     loaded = load(str(tmp_path / "x"))
     np.testing.assert_array_equal(loaded.images, pixels(6))
     assert loaded.labels.tolist() == labels.tolist() and loaded.weights.tolist() == weights
     assert loaded.classes == CLASSES and loaded.titles == ("Cow", "Ant", "Bee") and len(loaded) == 6
-    assert loaded.manifest.settings == manifest().settings
+    assert loaded.manifest.settings == manifest(CLASSES).settings
     source = loaded.source
     assert source.classes == CLASSES and source.labels.tolist() == labels.tolist()
     np.testing.assert_array_equal(next(source.read([4]))[1], pixels(6)[4])
@@ -185,7 +165,7 @@ def test_hostile_class_names_stay_inside_and_their_titles_survive(tmp_path):
 
 def test_no_cell_of_the_table_is_a_formula(tmp_path):
     titles = ("=cmd()", "+1", "@x")
-    write(tmp_path / "x", pixels(3), np.arange(3), manifest=manifest(titles=titles), sources=["-a", "b", "c"])
+    write(tmp_path / "x", pixels(3), np.arange(3), manifest=manifest(CLASSES, titles=titles), sources=["-a", "b", "c"])
     with (tmp_path / "x" / "images" / "metadata.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["title"] for row in rows] == ["'=cmd()", "'+1", "'@x"]
@@ -196,7 +176,7 @@ def test_no_cell_of_the_table_is_a_formula(tmp_path):
 def test_the_card_carries_names_as_text_and_not_as_markup(tmp_path):
     name = "<img src=x>|[a](b)\n---\nevil: true"
     data = Origin(name=name, fingerprint="d")
-    write(tmp_path / "x", pixels(3), np.arange(3), manifest=manifest(titles=(name, "b", "c"), data=data))
+    write(tmp_path / "x", pixels(3), np.arange(3), manifest=manifest(CLASSES, titles=(name, "b", "c"), data=data))
     text = (tmp_path / "x" / "README.md").read_text()
     head, body = text.split("---\n")[1], "---\n".join(text.split("---\n")[2:])
     yaml = pytest.importorskip("yaml")
@@ -266,7 +246,7 @@ def test_an_older_set_and_an_empty_folder_are_replaced(tmp_path):
 @pytest.mark.parametrize("fatal", [1, 4, 7, 8, 9, 10])
 def test_a_full_disk_leaves_the_older_set_and_nothing_beside_it(tmp_path, monkeypatch, fatal: int):
     """ENOSPC at the k-th file: six images, table, preview, card, manifest."""
-    old = write(tmp_path / "x", pixels(3), np.arange(3), manifest=manifest())
+    old = write(tmp_path / "x", pixels(3), np.arange(3), manifest=manifest(CLASSES))
     writes = []
 
     def write_all(path: Path, data: bytes):

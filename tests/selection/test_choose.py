@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attar.errors import SettingsError
-from attar.selection import centroid_images, random_images
+from attar.selection import centroid_images, kmeans_images, random_images
 
 LABELS = np.array([1, 0, 2, 1, 0, 1, 2, 2, 0, 1, 1])
 
@@ -61,3 +61,31 @@ def test_fewer_images_than_asked_for_are_refused(ipc: int):
 def test_a_class_without_images_is_refused():
     with pytest.raises(SettingsError, match="Class 3 has 0 images"):
         random_images(LABELS, 4, 1, seed=0)
+
+
+def test_k_means_finds_the_clusters_of_a_class_and_weighs_them_by_size():
+    random = np.random.default_rng(0)
+    features = np.concatenate(
+        [random.normal(0, 0.1, (6, 3)), random.normal(5, 0.1, (3, 3)), random.normal(9, 1, (9, 3))]
+    )
+    labels = np.repeat([0, 1], 9)
+    chosen, weights = kmeans_images(features, labels, 2, 2)
+    assert labels[chosen].tolist() == [0, 0, 1, 1]
+    for image, weight, members in zip(chosen, weights, (range(6), range(6, 9)), strict=False):
+        mean = features[list(members)].mean(0)
+        assert image == min(members, key=lambda index: np.linalg.norm(features[index] - mean))
+        assert weight == pytest.approx(2 * len(members) / 9)
+    assert weights[2:].sum() == pytest.approx(2)
+
+
+def test_k_means_takes_an_image_once_and_all_where_all_are_asked_for():
+    features = np.random.default_rng(0).normal(size=(11, 5))
+    chosen, weights = kmeans_images(features[LABELS == 0], np.zeros(3, dtype=np.int64), 1, 3)
+    assert sorted(chosen.tolist()) == [0, 1, 2] and weights.tolist() == [1, 1, 1]
+
+
+def test_k_means_is_the_same_every_time():
+    features = np.random.default_rng(0).normal(size=(40, 5))
+    labels = np.arange(40) % 2
+    first, second = (kmeans_images(features, labels, 2, 3)[0] for _ in range(2))
+    assert (first == second).all()

@@ -73,8 +73,9 @@ def distill(
     import attar
     from attar.cli.show import Shown, print_json
 
-    flags = dict(_setting(text) for text in set_ or [])
-    flags |= {"ipc": ipc, "steps": steps, "views": views, "lr": lr, "seed": seed, "normalise": normalise}
+    budget = _bytes(memory)
+    named = {"ipc": ipc, "steps": steps, "views": views, "lr": lr, "seed": seed, "normalise": normalise}
+    flags = dict(_setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
     chosen = attar.choose_settings(preset, settings, **flags)
     network = open_backbone(backbone, weights, image_size, mean, std, key_map, model_arg, normalise=chosen.normalise)
     source = attar.open(images, class_names=class_names, skip_corrupt=skip_corrupt)
@@ -90,7 +91,7 @@ def distill(
                     settings=chosen.model_copy(update={"seed": chosen.seed + number}),
                     device=device,
                     precision=precision,
-                    memory=_bytes(memory),
+                    memory=budget,
                     chunk=chunk,
                     restart=restart,
                     progress=progress,
@@ -111,8 +112,11 @@ def distill(
 
 def _setting(text: str) -> tuple[str, object]:
     from attar.cli.options import _pair, _value
+    from attar.errors import SettingsError
 
     name, value = _pair(text, "--set")
+    if name in ("preset", "file"):
+        raise SettingsError(f"There is no setting {name!r}.", "Use --preset NAME or --settings FILE.")
     return name, _value(value)
 
 

@@ -12,6 +12,8 @@ from attar.cli.distill import distill
 from attar.cli.evaluate import evaluate
 from attar.errors import AttarError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="attar",
     help="Condense a labelled image dataset into a few synthetic images per class.",
@@ -41,17 +43,16 @@ def run() -> None:
     except AttarError as error:
         print(f"attar: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("attar: interrupted; the same command again continues from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
-    except typer.Abort:
-        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
     except Exception as error:
         show = getattr(error, "show", None)  # click's usage errors know how to print themselves
         if show is not None:
             show()
             sys.exit(getattr(error, "exit_code", 2))
         sys.exit(_report_bug(error))
+    if code == _INTERRUPTED:  # typer, too, makes this of a KeyboardInterrupt, or an Abort in older versions
+        print("attar: interrupted; the same command again continues from the last checkpoint.", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

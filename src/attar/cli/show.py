@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from attar.progress import Progress
 
 if TYPE_CHECKING:
-    from attar.evaluation import Evaluation
+    from attar.evaluation import Evaluation, Row
 
 _FIGURES = ("loss", "cosine", "worst_class")
 _QUIET_SECONDS = 5
@@ -78,8 +78,7 @@ class Shown(Progress):
 def show_evaluation(evaluation: Evaluation) -> None:
     """The table of accuracies, differences and remarks, on stdout."""
     console = Console()
-    for protocol in dict.fromkeys(row.protocol.replace("bank8", "bank64") for row in evaluation.rows):
-        rows = [row for row in evaluation.rows if row.protocol.replace("bank8", "bank64") == protocol]
+    for protocol, rows in _tables(evaluation.rows).items():
         table = Table(title=f"{protocol} on {rows[0].evaluated_on}, {rows[0].n_test} test images", title_justify="left")
         for name in ("method", "images a class", "accuracy %", "±", "95 % interval", "bytes"):
             table.add_column(name, justify="left" if name == "method" else "right")
@@ -102,11 +101,21 @@ def show_evaluation(evaluation: Evaluation) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def _tables(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each protocol; `full` under lgm-probe has few views, and belongs to the rows before it."""
+    tables: dict[str, list[Row]] = {}
+    protocol = ""
+    for row in rows:
+        protocol = protocol if "/bank8" in row.protocol else row.protocol
+        tables.setdefault(protocol, []).append(row)
+    return tables
+
+
 def _verdicts(evaluation: Evaluation) -> list[str]:
     beaten = [
         (row, other)
         for row, other, difference in evaluation.differences()
-        if other.method in ("random", "centroids") and difference.mean < 0
+        if other.method in ("random", "centroids", "kmeans") and difference.mean < 0
     ]
     return [
         f"Real images beat this set: {other.method} {other.accuracy:.1f} against {row.accuracy:.1f} ({row.protocol})."

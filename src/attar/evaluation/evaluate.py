@@ -23,7 +23,7 @@ from attar.evaluation.scores import Difference, paired_difference, summarise
 from attar.features import ClassStatistics, extract, read_squares
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
-from attar.selection import centroid_images, random_images
+from attar.selection import centroid_images, kmeans_images, random_images
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy, canvas_side, cut_views, draw_windows
 
@@ -75,7 +75,7 @@ class Evaluation:
         for row in self.rows:
             if not row.distilled_on:
                 continue
-            for method in ("random", "centroids", "class-means", "full"):
+            for method in ("random", "centroids", "kmeans", "class-means", "full"):
                 other = self.row(method, row.protocol)
                 if other is not None:
                     result.append((row, other, paired_difference(row.correct, other.correct)))
@@ -122,11 +122,11 @@ def evaluate(
     backbone = backbone.to(device=pick_device(device), dtype=pick_dtype(precision))
     classes = _common_classes(sets, test, train)
     bench = _Bench(backbone, test, classes, progress)
-    chosen = [bench.settle(protocol(name), sets, train) for name in protocols]
+    chosen = list(dict.fromkeys(bench.settle(protocol(name), sets, train) for name in protocols))
     rows: list[Row] = []
     for group in _groups(sets):
         rows += bench.distilled_rows(group, chosen)
-    remarks = list(bench.remarks)
+    remarks = bench.remarks
     if train is None:
         remarks.append("n/a: random, centroids, ncm, class-means and full need the training images (--train).")
     else:
@@ -135,7 +135,8 @@ def evaluate(
         rows += bench.reference_rows(train, chosen)
         remarks += _suspicions(rows, len(classes))
     order = {one.id: number for number, one in enumerate(chosen)}
-    rows.sort(key=lambda row: order[row.protocol.removesuffix("/imagenet").replace("bank8", "bank64")])
+    adam = next((order[one.id] for one in chosen if one.probe == "adam"), 0)  # where its full row, bank8, belongs
+    rows.sort(key=lambda row: order.get(row.protocol.removesuffix("/imagenet"), adam))
     return Evaluation(tuple(rows), tuple(remarks))
 
 
@@ -159,10 +160,10 @@ def _common_classes(sets: Sequence[DistilledSet], test: ImageSource, train: Imag
 
 def _groups(sets: Sequence[DistilledSet]) -> list[list[DistilledSet]]:
     """Sets that differ in their seed alone, in order of appearance."""
-    groups: dict[tuple, list[DistilledSet]] = {}
+    groups: dict[tuple[str, str], list[DistilledSet]] = {}
     for one in sets:
         settings = {name: value for name, value in one.manifest.settings.items() if name != "seed"}
-        groups.setdefault((one.manifest.method, tuple(sorted(settings.items(), key=str))), []).append(one)
+        groups.setdefault((one.manifest.method, repr(sorted(settings.items()))), []).append(one)
     return list(groups.values())
 
 
@@ -238,7 +239,7 @@ class _Bench:
         return rows
 
     def selection_rows(self, train: ImageSource, ipc: int, protocols: Sequence[Protocol]) -> list[Row]:
-        """Random real images (5 draws) and those nearest to the class means."""
+        """Random real images (5 draws), those nearest to the class means, and to k-means centres at several a class."""
         labels = self._labels(train)
         count = len(self.classes)
         if int(np.bincount(labels.numpy(), minlength=count).min()) < ipc:
@@ -247,15 +248,17 @@ class _Bench:
         draws = [random_images(labels.numpy(), count, ipc, seed=seed) for seed in range(_RANDOM_DRAWS)]
         features = self._centre_features(train).numpy()
         centroids = centroid_images(features, labels.numpy(), count, ipc)
+        chosen_reals = {"centroids": (centroids, np.ones(len(centroids)))}
+        if ipc > 1:  # at one image a class the centre is the class mean
+            chosen_reals["kmeans"] = kmeans_images(features, labels.numpy(), count, ipc)
         rows = []
         for chosen in protocols:
             runs = [[self._real_run(train, indices, seed)] for seed, indices in enumerate(draws)]
-            seeds = {"selection": list(range(_RANDOM_DRAWS))}
-            rows.append(
-                self._row(chosen, runs, method="random", ipc=ipc, stored=self._png(train, draws[0]), seeds=seeds)
-            )
-            runs = [[self._real_run(train, centroids, seed) for seed in range(chosen.restarts)]]
-            rows.append(self._row(chosen, runs, method="centroids", ipc=ipc, stored=self._png(train, centroids)))
+            stored, seeds = self._png(train, draws[0]), {"selection": list(range(_RANDOM_DRAWS))}
+            rows.append(self._row(chosen, runs, method="random", ipc=ipc, stored=stored, seeds=seeds))
+            for method, (indices, weights) in chosen_reals.items():
+                runs = [[self._real_run(train, indices, seed, weights) for seed in range(chosen.restarts)]]
+                rows.append(self._row(chosen, runs, method=method, ipc=ipc, stored=self._png(train, indices)))
         return rows
 
     def reference_rows(self, train: ImageSource, protocols: Sequence[Protocol]) -> list[Row]:
@@ -390,9 +393,9 @@ class _Bench:
         cut = CentreView(self.policy)
         return extract(source, self.backbone, cut, progress=self.progress, task="real images").values[:, 0]
 
-    def _real_run(self, train: ImageSource, indices: np.ndarray, seed: int) -> _Run:
+    def _real_run(self, train: ImageSource, indices: np.ndarray, seed: int, weights: np.ndarray | None = None) -> _Run:
         chosen = train.subset(indices)
-        return _Run(chosen, self._labels(chosen), np.ones(len(indices)), seed)
+        return _Run(chosen, self._labels(chosen), np.ones(len(indices)) if weights is None else weights, seed)
 
     def _labels(self, source: ImageSource) -> Int[Tensor, " images"]:
         """The source's labels in the common class order."""

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Remakes the tables of docs/results.md with the commands that users type.
+#
+#     benchmarks/results.sh OUT [CELL ...]      # cells: woof-vit nette-vit both-vit woof-mobile ... cifar-fast ...
+#
+# Finished runs are not repeated. Assets are found by ATTAR_ASSETS, else ../shared/assets.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=$1; shift
+assets=${ATTAR_ASSETS:-../shared/assets}
+data=$assets/data
+attar=${ATTAR:-.venv/bin/attar}
+mkdir -p "$out"
+
+images() { # set part
+    case $1 in
+    woof) echo "$data/imagewoof224/$2" ;;
+    nette) echo "$data/imagenette224/$2" ;;
+    both) echo "$data/imagenette224/$2+$data/imagewoof224/$2" ;;
+    cifar) echo "$data/cifar10/${2/val/test}.npz" ;;
+    esac
+}
+
+network() { # backbone
+    case $1 in
+    vit) echo "--backbone vit_tiny_patch16_224 --weights $assets/weights/vit_tiny_patch16_224.safetensors" ;;
+    mobile) echo "--backbone mobilenetv2_100 --weights $assets/weights/mobilenetv2_100.safetensors" ;;
+    simclr) echo "--backbone resnet18 --image-size 64 --weights $assets/weights/resnet18_simclr_imagenette64.safetensors" ;;
+    resnet20) echo "--backbone cifar_resnet20 --weights $assets/weights/cifar_resnet20.safetensors" ;;
+    esac
+}
+
+cell() { # set backbone seeds name options...
+    local set=$1 backbone=$2 seeds=$3 name=$4; shift 4
+    [ -s "$out/$name.json" ] && return
+    $attar distill "$(images "$set" train)" $(network "$backbone") --seeds "$seeds" --out "$out/$name" "$@"
+    local made=("$out/$name"-[0-9])
+    [ -d "${made[0]}" ] || made=("$out/$name")
+    $attar evaluate "${made[@]}" --train "$(images "$set" train)" --test "$(images "$set" val)" $(network "$backbone") --json > "$out/$name.json.part"
+    mv "$out/$name.json.part" "$out/$name.json"
+}
+
+for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobile woof-simclr nette-simclr both-simclr
+                 cifar-fast cifar-attar cifar-paper cifar-ipc10}"; do
+    for each in $name; do
+        case $each in
+        cifar-ipc10) cell cifar resnet20 5 "$each" --preset fast --ipc 10 ;;
+        cifar-*) cell cifar resnet20 5 "$each" --preset "${each#cifar-}" ;;
+        nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast ;;
+        *) cell "${each%-*}" "${each#*-}" 3 "$each" --preset fast ;;
+        esac
+    done
+done

@@ -1,0 +1,283 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attar.cli import main
+from attar.synthesis.matching import Matching
+from small import CLASSES, coloured, write_folder
+
+SMALL = ["--backbone", "py:small:network"]
+QUICK = ["--steps", "4", "--set", "statistics_views=0"]
+
+
+@pytest.fixture
+def attar(monkeypatch, capsys):
+    """Run `attar ARGUMENTS` in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["attar", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main.run()
+        shown = capsys.readouterr()
+        return left.value.code or 0, shown.out, shown.err
+
+    return run
+
+
+def save_npz(source, path: Path) -> Path:
+    images = np.stack([image for _, image in source.read(range(len(source)))])
+    np.savez(path, images=images, labels=source.labels, names=np.array(source.classes))
+    return path
+
+
+@pytest.fixture
+def train(tmp_path) -> Path:
+    return save_npz(coloured(5), tmp_path / "train.npz")
+
+
+@pytest.fixture
+def test_images(tmp_path) -> Path:
+    return save_npz(coloured(5, seed=1), tmp_path / "test.npz")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    write_folder(coloured(3), tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["distill", "--help"], ["evaluate", "--help"], ["demo", "--help"],
+                                       ["--version"], ["distill", "--nonsense"]])  # fmt: skip
+def test_help_and_bad_arguments_import_neither_torch_nor_pydantic(arguments):
+    code = (
+        "import sys\nsys.argv = ['attar', *sys.argv[1:]]\nfrom attar.cli.main import run\n"
+        "try:\n    run()\nexcept SystemExit:\n    pass\n"
+        "print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment(), check=True
+    )
+    shown, _, modules = done.stdout.partition("MODULES")
+    imported = set(modules.split())
+    assert {"typer", "attar"} < imported and not {"torch", "numpy", "timm", "PIL", "scipy"} & imported
+    assert "pydantic" not in imported or "typer._adapters" in imported  # newer typer imports it by itself
+    assert shown or done.stderr
+    if arguments[1:] == ["--help"]:
+        assert f"attar {arguments[0]}" in shown
+
+
+def test_the_console_script_distils_and_evaluates(tmp_path, train, test_images):
+    script = [sys.executable, "-c", "from attar.cli.main import run; run()"]
+    out = tmp_path / "x.attar"
+
+    def call(*arguments):
+        return subprocess.run(
+            [*script, *map(str, arguments)], capture_output=True, text=True, env=environment(), check=True
+        )
+
+    made = call("distill", train, *SMALL, *QUICK, "--out", out)
+    assert made.stdout == "" and "Next: attar evaluate" in made.stderr and (out / "preview.png").is_file()
+    measured = call("evaluate", out, "--test", test_images, *SMALL)  # --train: where the run says
+    assert all(method in measured.stdout for method in ("sfm", "random", "centroids", "ncm", "full"))
+
+
+def test_json_is_one_document_on_stdout(tmp_path, attar, train, test_images):
+    out = tmp_path / "x.attar"
+    code, shown, err = attar("distill", train, *SMALL, *QUICK, "--out", out, "--json", "--seeds", 2)
+    document = json.loads(shown)
+    assert code == 0 and [Path(one["path"]).name for one in document["sets"]] == ["x.attar-0", "x.attar-1"]
+    assert [one["seeds"]["distill"] for one in document["sets"]] == [3407, 3408]
+    assert document["sets"][0]["settings"]["steps"] == 4 and "Next: attar evaluate" in err
+    sets = [tmp_path / "x.attar-0", tmp_path / "x.attar-1"]
+    code, shown, err = attar("evaluate", *sets, "--test", test_images, "--train", train, *SMALL, "--json")
+    rows = json.loads(shown)["rows"]
+    assert code == 0 and rows[0]["method"] == "sfm" and rows[0]["seeds"]["distill"] == [3407, 3408]
+    assert rows[0]["ci95"] is not None and {row["protocol"] for row in rows} == {"probe-v1", "probe-v1/std"}
+
+
+def test_later_settings_win_preset_file_set_flag(tmp_path, attar, train):
+    (tmp_path / "mine.toml").write_text("steps = 7\nlr = 0.5\ngrow_every = 3\n")
+    code, shown, _ = attar(
+        "distill", train, *SMALL, "-o", tmp_path / "x", "--json", "--preset", "fast", "--settings",
+        tmp_path / "mine.toml", "--set", "lr=0.25", "--set", "steps=6", "--steps", 5,
+    )  # fmt: skip
+    settings = json.loads(shown)["sets"][0]["settings"]
+    assert code == 0 and (settings["steps"], settings["lr"], settings["grow_every"]) == (5, 0.25, 3)
+    assert settings["w_mean"] == 0.3
+
+
+def harmful(path: Path) -> Path:
+    """A pickle that would create the file `path`.ran when loaded."""
+
+    class Harm:
+        def __reduce__(self):
+            return (Path.touch, (Path(f"{path}.ran"),))
+
+    with path.open("wb") as file:
+        pickle.dump(Harm(), file, protocol=2)
+    return path
+
+
+def spoil(folder: Path) -> Path:
+    Image.new("RGB", (16, 16)).save(folder / "ant" / "bad.jpg")
+    file = folder / "ant" / "bad.jpg"
+    file.write_bytes(file.read_bytes()[:200])
+    return folder
+
+
+MISTAKES = {
+    "missing folder": (lambda t, f: ["nowhere"], "no folder or file 'nowhere'"),
+    "corrupt JPEG": (lambda t, f: [spoil(f)], "ant/bad.jpg"),
+    "empty class": (lambda t, f: [(f / "empty").mkdir() or f], "class empty"),
+    "unknown backbone": (lambda t, f: [f, "--backbone", "vit_tinny_patch16_224"], "vit_tinny"),
+    "unknown function": (lambda t, f: [f, "--backbone", "py:small:nothing"], "py:small:nothing"),
+    "weights that run code": (lambda t, f: [f, "--weights", harmful(t / "w.pth")], "would execute code"),
+    "missing weights": (lambda t, f: [f, "--weights", "no.pth"], "no weights file 'no.pth'"),
+    "unknown preset": (lambda t, f: [f, "--preset", "papr"], "no preset 'papr'"),
+    "two numbers": (lambda t, f: [f, "--mean", ".5,.5"], "--mean '.5,.5' is not three numbers"),
+    "no numbers": (lambda t, f: [f, "--std", "a,b,c"], "--std 'a,b,c' is not three numbers"),
+    "memory": (lambda t, f: [f, "--memory", "lots"], "--memory 'lots' is not a size"),
+    "negative memory": (lambda t, f: [f, "--memory", "-1GB"], "--memory '-1GB' is not a size"),
+    "endless memory": (lambda t, f: [f, "--memory", "infG"], "--memory 'infG' is not a size"),
+    "unknown setting": (lambda t, f: [f, "--set", "stepps=3"], "no setting 'stepps'"),
+    "a setting named preset": (lambda t, f: [f, "--set", "preset=fast"], "no setting 'preset'"),
+    "no =": (lambda t, f: [f, "--set", "steps"], "--set 'steps' has no '='"),
+    "out of range": (lambda t, f: [f, "--steps", "0"], "Setting steps = 0"),
+    "not finite": (lambda t, f: [f, "--set", "lr=inf"], "Setting lr"),
+    "settings file": (lambda t, f: [f, "--settings", "no.toml"], "Can't read settings from no.toml"),
+    "device": (lambda t, f: [f, "--device", "abacus"], "Device 'abacus' can't be used"),
+    "precision": (lambda t, f: [f, "--precision", "fp1"], "Unknown precision 'fp1'"),
+    "normalise": (lambda t, f: [f, "--normalise", "loud"], "Setting normalise = 'loud'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_exit_code_2_and_nothing_written(tmp_path, attar, folder, mistake: str):
+    arguments, sentence = MISTAKES[mistake]
+    given = arguments(tmp_path, folder)
+    backbone = [] if "--backbone" in given else SMALL
+    code, shown, err = attar("distill", *given, *backbone, "--out", tmp_path / "out" / "x.attar")
+    assert code == 2 and shown == "" and "Traceback" not in err
+    message = re.search(r"^attar: (.*)", err, re.MULTILINE | re.DOTALL).group(1)
+    assert sentence in message and len(message.strip().splitlines()) <= 3
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.ran"))
+
+
+def test_the_harmful_weights_of_these_tests_are_harmful(tmp_path):
+    with harmful(tmp_path / "w.pth").open("rb") as file:
+        pickle.load(file)
+    assert (tmp_path / "w.pth.ran").exists()
+
+
+def test_a_foreign_folder_at_out_is_refused(tmp_path, attar, train, folder):
+    before = sorted(folder.rglob("*"))
+    code, _, err = attar("distill", train, *SMALL, *QUICK, "--out", folder)
+    assert code == 2 and "is not a distilled set" in err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_skip_corrupt_leaves_images_out(tmp_path, attar, folder):
+    out = tmp_path / "x"
+    code, shown, _ = attar("distill", spoil(folder), *SMALL, *QUICK, "--out", out, "--skip-corrupt", "--json")
+    assert code == 0 and json.loads(shown)["sets"][0]["train_images"] == 9
+
+
+@pytest.fixture
+def made(tmp_path, attar, train) -> Path:
+    assert attar("distill", train, *SMALL, *QUICK, "--out", tmp_path / "x.attar")[0] == 0
+    return tmp_path / "x.attar"
+
+
+@pytest.mark.parametrize(
+    ("classes", "sentence"),
+    [(("ant", "bee"), "the test set lacks cow"), ((*CLASSES, "dog"), "the test set has dog beside them")],
+)
+def test_other_classes_in_the_test_set_are_named(tmp_path, attar, made, classes, sentence):
+    other = save_npz(coloured(3, classes=classes), tmp_path / "other.npz")
+    code, shown, err = attar("evaluate", made, "--test", other, *SMALL)
+    assert code == 2 and sentence in err and shown == "" and "Traceback" not in err
+
+
+def test_an_unknown_protocol_and_a_folder_that_is_no_set_are_named(tmp_path, attar, made, test_images, folder):
+    code, _, err = attar("evaluate", made, "--test", test_images, *SMALL, "-p", "prob-v1")
+    assert code == 2 and "no protocol 'prob-v1'" in err and "Did you mean probe-v1" in err
+    code, _, err = attar("evaluate", folder, "--test", test_images, *SMALL)
+    assert code == 2 and "is not a distilled set" in err
+
+
+def test_without_the_training_images_rows_are_missing_and_it_says_why(tmp_path, attar, made, train, test_images):
+    train.unlink()
+    code, shown, _ = attar("evaluate", made, "--test", test_images, *SMALL)
+    assert code == 0 and "n/a: random" in shown and "centroids " not in shown.partition("n/a")[0]
+
+
+def test_usage_errors_exit_with_2(attar):
+    for arguments in (["distill"], ["nonsense"], ["distill", "x", *SMALL, "-o", "y", "--seeds", "0"]):
+        code, shown, err = attar(*arguments)
+        assert code == 2 and shown == "" and "Traceback" not in err and "Usage" in err
+
+
+def test_ctrl_c_exits_with_130_says_how_to_go_on_and_the_same_command_goes_on(tmp_path, attar, train, monkeypatch):
+    command = ["distill", train, *SMALL, *QUICK, "--out", tmp_path / "x"]
+    step = Matching.step
+
+    def interrupted(self, number):
+        if number == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Matching, "step", interrupted)
+        code, _, err = attar(*command)
+    assert code == 130 and "the same command again continues" in err and "Traceback" not in err
+    assert not (tmp_path / "x").exists()
+    code, _, err = attar(*command)
+    assert code == 0 and "Continuing after step 3 of 4" in err and (tmp_path / "x" / "attar.json").is_file()
+
+
+def test_a_bug_exits_with_1_and_names_a_log(tmp_path, attar, train, monkeypatch):
+    def broken(self, number):
+        raise ZeroDivisionError("seven")
+
+    monkeypatch.setattr(Matching, "step", broken)
+    code, shown, err = attar("distill", train, *SMALL, *QUICK, "--out", tmp_path / "x")
+    assert code == 1 and shown == "" and "ZeroDivisionError: seven" in err and "Traceback" not in err
+    log = Path(re.search(r"report it with (.*\.log)", err).group(1))
+    assert "Traceback" in log.read_text() and "in broken" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1000", 1000), ("2k", 2048), ("4GB", 4 * 2**30), ("4GiB", 4 * 2**30), ("1.5M", 3 * 2**19), ("1tb", 2**40)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int):
+    from attar.cli.distill import _bytes
+
+    assert _bytes(text) == size
+
+
+def test_the_full_row_of_the_published_probe_stands_with_the_others():
+    from types import SimpleNamespace as Row
+
+    from attar.cli.show import _tables
+
+    names = ["probe-v1", "lgm-probe", "lgm-probe/bank8", "lgm-probe/bank64", "lgm-probe/bank8"]
+    tables = _tables([Row(protocol=name) for name in names])
+    assert {name: len(rows) for name, rows in tables.items()} == {"probe-v1": 1, "lgm-probe": 2, "lgm-probe/bank64": 2}

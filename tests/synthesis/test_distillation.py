@@ -1,0 +1,256 @@
+"""From images to a distilled set: finished, interrupted, killed, resumed, refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import attar
+from attar.errors import ArtefactError, SettingsError
+from attar.progress import Progress
+from attar.synthesis import choose_settings, distillation
+from small import CLASSES, coloured, small_backbone
+
+STEPS = 12
+
+
+class Watcher(Progress):
+    """Counts the steps; presses Ctrl-C or fails in the middle of one."""
+
+    def __init__(self, *, press_at: int = 0, fail_at: int = 0):
+        self.steps, self.notes, self.plans, self.press_at, self.fail_at = [], [], [], press_at, fail_at
+
+    def advance(self, task, done, total, figures=None):
+        if task != "distilling":
+            return
+        self.steps.append(done)
+        if done == self.press_at:
+            signal.raise_signal(signal.SIGINT)
+        if done == self.fail_at:
+            raise MemoryError("killed")
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def plan(self, text):
+        self.plans.append(text)
+
+
+def settings(**changes):
+    return choose_settings(
+        **({"steps": STEPS, "grow_every": 3, "views": 2, "ipc": 2, "noise": 0.5, "lr": 0.05} | changes)
+    )
+
+
+def distilled(out: Path, *, source=None, progress=None, chosen=None, **options):
+    return attar.distill(
+        source or coloured(5),
+        small_backbone(),
+        out,
+        settings=chosen or settings(),
+        device="cpu",
+        progress=progress or Watcher(),
+        **options,
+    )
+
+
+def pngs(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("images/*/*.png")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    """The images of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "x.attar"
+    distilled(out)
+    return pngs(out)
+
+
+def test_a_run_makes_a_set_that_says_how_it_was_made(tmp_path, whole):
+    watcher = Watcher()
+    made = distilled(tmp_path / "x.attar", progress=watcher)
+    made.verify()
+    assert pngs(made.path) == whole and len(whole) == 6
+    assert made.classes == CLASSES and made.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert made.images.shape == (6, 3, 8, 8)
+    record = made.manifest
+    assert record.settings["steps"] == STEPS and record.settings["backbone"] == "small-0" and record.ipc == 2
+    assert record.seeds == {"distill": 3407} and record.train_images == 15
+    assert record.backbones[0].fingerprint == small_backbone().fingerprint
+    assert record.data.fingerprint == coloured(5).fingerprint
+    assert -1 <= record.scores["worst_class"] <= record.scores["cosine"] <= 1
+    assert watcher.steps == list(range(1, STEPS + 1)) and len(watcher.plans) == 1
+    run = tmp_path / "x.attar.run"
+    assert {path.name for path in run.iterdir()} >= {"settings.toml", "log.jsonl", "checkpoint.safetensors", "pictures"}
+    assert len(list(run.glob("pictures/*.png"))) == STEPS
+
+
+def test_the_images_come_closer_to_the_real_means(tmp_path):
+    few = distilled(tmp_path / "few", chosen=settings(steps=1)).manifest.scores["cosine"]
+    many = distilled(tmp_path / "many", chosen=settings(steps=150)).manifest.scores["cosine"]
+    assert many > 0.9 and many > few + 0.1
+
+
+def test_a_finished_run_is_not_redone(tmp_path):
+    out = tmp_path / "x"
+    distilled(out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    watcher = Watcher()
+    assert len(distilled(out, progress=watcher)) == 6
+    assert watcher.steps == [] and any("finished" in note for note in watcher.notes)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+@pytest.mark.parametrize("step", [1, 7, STEPS])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, whole, step: int):
+    out = tmp_path / "x"
+    with pytest.raises(KeyboardInterrupt):
+        distilled(out, progress=Watcher(press_at=step))
+    assert not out.exists()
+    watcher = Watcher()
+    distilled(out, progress=watcher)
+    assert watcher.steps == list(range(step + 1, STEPS + 1))
+    assert pngs(out) == whole
+
+
+def test_a_killed_run_goes_on_from_an_older_checkpoint_to_the_same_bytes(tmp_path, whole, monkeypatch):
+    out = tmp_path / "x"
+    with pytest.raises(KeyboardInterrupt):
+        distilled(out, progress=Watcher(press_at=4))
+    with pytest.raises(MemoryError):
+        distilled(out, progress=Watcher(fail_at=11))  # its log is ahead of the checkpoint
+    watcher = Watcher()
+    monkeypatch.setattr(distillation, "_LOG_EVERY", 1)
+    distilled(out, progress=watcher)
+    assert watcher.steps == list(range(5, STEPS + 1))
+    assert pngs(out) == whole
+    logged = [json.loads(line)["step"] for line in (tmp_path / "x.run" / "log.jsonl").read_text().splitlines()]
+    assert logged == sorted(set(logged)) and logged[-1] == STEPS - 1
+
+
+def test_checkpoints_come_by_the_clock(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(distillation, "_CHECKPOINT_SECONDS", -1)
+    with pytest.raises(MemoryError):
+        distilled(tmp_path / "x", progress=Watcher(fail_at=9))
+    watcher = Watcher()
+    distilled(tmp_path / "x", progress=watcher)
+    assert watcher.steps == list(range(9, STEPS + 1)) and pngs(tmp_path / "x") == whole
+
+
+def test_a_full_disk_at_the_end_costs_no_step(tmp_path, whole, monkeypatch):
+    with monkeypatch.context() as patch:
+
+        def fail(*arguments, **options):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr("attar.distilled.write", fail)
+        with pytest.raises(OSError, match="No space"):
+            distilled(tmp_path / "x")
+    watcher = Watcher()
+    distilled(tmp_path / "x", progress=watcher)
+    assert watcher.steps == [] and pngs(tmp_path / "x") == whole
+
+
+def test_other_settings_are_refused_with_the_difference_and_restart_starts_afresh(tmp_path):
+    out = tmp_path / "x"
+    distilled(out)
+    before = pngs(out)
+    with pytest.raises(SettingsError, match=r"lr 0\.05 -> 0\.1, steps 12 -> 13\."):
+        distilled(out, chosen=settings(steps=13, lr=0.1))
+    assert pngs(out) == before
+    watcher = Watcher()
+    made = distilled(out, chosen=settings(steps=13, lr=0.1), restart=True, progress=watcher)
+    assert watcher.steps == list(range(1, 14)) and made.manifest.settings["steps"] == 13
+    assert pngs(out) != before
+
+
+def test_other_images_and_another_backbone_are_refused(tmp_path):
+    distilled(tmp_path / "x")
+    with pytest.raises(SettingsError, match="data_fingerprint"):
+        distilled(tmp_path / "x", source=coloured(5, seed=1))
+    with pytest.raises(SettingsError, match="backbone 'small-0' -> 'small-1', backbone_fingerprint"):
+        attar.distill(coloured(5), small_backbone(1), tmp_path / "x", settings=settings(), device="cpu")
+
+
+def test_a_set_that_another_run_left_is_refused_and_untouched(tmp_path):
+    out = tmp_path / "x"
+    distilled(out)
+    before = pngs(out)
+    (tmp_path / "x.run").rename(tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="set with other settings"):
+        distilled(out, chosen=settings(steps=13))
+    assert pngs(out) == before
+
+
+def test_a_foreign_folder_is_refused_before_the_work_begins(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.jpg").write_bytes(b"x")
+    watcher = Watcher()
+    for restart in (False, True):
+        with pytest.raises(ArtefactError, match="is not a distilled set"):
+            distilled(tmp_path / "photos", progress=watcher, restart=restart)
+    assert watcher.steps == [] and [path.name for path in tmp_path.rglob("*")] == ["photos", "one.jpg"]
+
+
+@pytest.mark.parametrize("where", [{"chunk": 1}, {"chunk": 5}, {"memory": 5_000}])
+def test_chunk_and_memory_change_nothing_but_the_last_bit(tmp_path, whole, where):
+    made = distilled(tmp_path / "x", **where)
+    (tmp_path / "plain").mkdir()
+    for name, content in whole.items():
+        (tmp_path / "plain" / Path(name).name).write_bytes(content)
+        expected = np.asarray(Image.open(tmp_path / "plain" / Path(name).name)).astype(int)
+        got = np.asarray(Image.open(made.path / name)).astype(int)
+        assert np.abs(got - expected).max() <= 1
+
+
+def test_where_it_runs_may_change_on_the_way(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        distilled(tmp_path / "x", progress=Watcher(press_at=5), chunk=3)
+    watcher = Watcher()
+    distilled(tmp_path / "x", progress=watcher, memory=10**9)
+    assert watcher.steps[0] == 6
+
+
+def test_memory_makes_chunks(tmp_path):
+    watcher = Watcher()
+    distilled(tmp_path / "x", progress=watcher, memory=5_000)
+    assert "two passes" in watcher.plans[0]
+
+
+def test_grey_images_make_grey_images_and_coloured_ones_coloured(tmp_path):
+    for grey in (True, False):
+        images = distilled(tmp_path / str(grey), source=coloured(5, grey=grey)).images
+        same = (images[:, 0] == images[:, 1]).all() and (images[:, 1] == images[:, 2]).all()
+        assert same == grey
+
+
+def test_the_seed_decides(tmp_path, whole):
+    distilled(tmp_path / "x", chosen=settings(seed=1))
+    assert pngs(tmp_path / "x") != whole
+
+
+def test_one_class_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="at least two classes"):
+        distilled(tmp_path / "x", source=coloured(5, classes=("ant",)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_training_images_are_known_by_hash(tmp_path):
+    from safetensors.numpy import load_file
+
+    distilled(tmp_path / "x")
+    kept = load_file(tmp_path / "x" / "provenance" / "train.safetensors")["sha256"]
+    assert set(kept.tolist()) == {int.from_bytes(sha[:8], "big") for sha in coloured(5).hashes()}
+
+
+@pytest.mark.parametrize(("side", "low", "canvas"), [(224, 0.08, 256), (64, 0.5, 64), (32, 0.5, 32)])
+def test_small_images_are_cropped_less_and_digits_are_not_mirrored(side: int, low: float, canvas: int):
+    policy = distillation.view_policy(settings(), side)
+    assert (policy.canvas, policy.crop, policy.scale, policy.flip) == (canvas, side, (low, 1.0), True)
+    assert not distillation.view_policy(settings(), side, digits=True).flip
