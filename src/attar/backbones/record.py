@@ -52,19 +52,25 @@ class Backbone:
         Images are resized (bilinear, antialiased) only where their sides differ from `image_size`. The features are
         float64 where the module is, else float32, also where the module computes in bfloat16.
         """
-        outside = torch.float64 if self._dtype == torch.float64 else torch.float32
+        outside = torch.float64 if self.dtype == torch.float64 else torch.float32
         images = images.to(outside)
         side = (self.image_size, self.image_size)
         if images.shape[2:] != side:
             images = F.interpolate(images, side, mode="bilinear", antialias=True, align_corners=False)
         return self._forward(images).to(outside)
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next((parameter.dtype for parameter in self.module.parameters()), torch.float32)
-
     def _forward(self, images: Float[Tensor, "n 3 h w"]) -> Tensor:
-        return self.module(self._normalised(images).to(self._dtype))
+        return self.module(self._normalised(images).to(self.dtype))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the module computes in."""
+        return next((parameter.dtype for parameter in self.module.parameters()), torch.float32)
 
     def _normalised(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         # Plain numbers, channel by channel: a tensor of means would be copied to the device, and waited for, each time.
@@ -109,9 +115,8 @@ def freeze(
 
 def _count_features(frozen: Backbone) -> int:
     size = frozen.image_size
-    place = next((parameter.device for parameter in frozen.module.parameters()), torch.device("cpu"))
     noise = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    images = (noise * torch.tensor([0.4, 1.0]).view(2, 1, 1, 1)).to(place)  # one dim, one bright
+    images = (noise * torch.tensor([0.4, 1.0]).view(2, 1, 1, 1)).to(frozen.device)  # one dim, one bright
     try:
         with torch.no_grad():
             features = _features_of(frozen, images)
@@ -130,7 +135,7 @@ def _count_features(frozen: Backbone) -> int:
 
 
 def _features_of(frozen: Backbone, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n dim"]:
-    features = frozen.module(frozen._normalised(images).to(frozen._dtype))
+    features = frozen.module(frozen._normalised(images).to(frozen.dtype))
     wanted = f"but attar needs floats of shape ({len(images)}, dim) for {len(images)} images"
     if not isinstance(features, Tensor):
         raise BackboneError(f"{frozen.name!r} returns a {type(features).__name__}, {wanted}", "Wrap it in a module.")

@@ -206,7 +206,7 @@ class _Bench:
         images = sum(len(one) for one in sets)
         if train is not None:
             images += sum((_RANDOM_DRAWS + 1) * one.manifest.ipc for one in sets[:1]) * len(self.classes)
-        trial = torch.rand(8, 3, self.policy.crop, self.policy.crop, device=self._device)
+        trial = torch.rand(8, 3, self.policy.crop, self.policy.crop, device=self.backbone.device)
         with torch.inference_mode():
             self.backbone(trial)
             started = time.perf_counter()
@@ -361,7 +361,7 @@ class _Bench:
 
     def _fresh_views(self, run: _Run) -> Callable[[int, Tensor], Tensor]:
         squares = read_squares(run.source, self.policy.canvas, np.arange(len(run.source)))
-        images = torch.from_numpy(squares).to(self._device).float() / 255
+        images = torch.from_numpy(squares).to(self.backbone.device).float() / 255
 
         @torch.no_grad()
         def view(epoch: int, chosen: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
@@ -411,7 +411,3 @@ class _Bench:
             Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG")
             total += buffer.tell()
         return total
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.backbone.module.parameters()).device

@@ -61,8 +61,7 @@ def extract(
     and preprocessing, its precision, and the cut. Raises BackboneError where features are not finite or all equal.
     """
     labels = torch.from_numpy(source.labels)
-    dtype = next(backbone.module.parameters()).dtype
-    key = digest("features", source.fingerprint, backbone.fingerprint, cut.fingerprint, str(dtype))
+    key = digest("features", source.fingerprint, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
     shape = (len(source), cut.count, backbone.dim)
     values = read_cached(key, shape) if cache else None
     if values is None:
@@ -105,8 +104,7 @@ def _batches(source: ImageSource, side: int, size: int) -> Iterator[tuple[Tensor
 
 @torch.inference_mode()
 def _forward(backbone: Backbone, cut: Cut, images: Tensor, ids: np.ndarray) -> Tensor:
-    device = next(backbone.module.parameters()).device
-    views = cut(images.to(device), ids)
+    views = cut(images.to(backbone.device), ids)
     return backbone(views.flatten(0, 1)).reshape(len(ids), cut.count, -1).float().cpu()
 
 

@@ -68,7 +68,7 @@ def distill(
     identity = settings.model_dump() | {
         "backbone": backbone.name,
         "backbone_fingerprint": backbone.fingerprint,
-        "data": Path(source.location).name,
+        "data": data_name(source.location),
         "data_fingerprint": source.fingerprint,
         "precision": precision,
     }
@@ -114,12 +114,17 @@ def distill(
         settings=identity,
         seeds={"distill": settings.seed},
         backbones=[Origin(name=backbone.name, fingerprint=backbone.fingerprint, licence=backbone.licence)],
-        data=Origin(name=Path(source.location).name, fingerprint=source.fingerprint),
+        data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
         train_images=len(source),
         scores=scores | {"seconds": round(seconds, 1)},
         files={},
     )
     return distilled.write(out, images, labels.numpy(), manifest=manifest, train_hashes=source.hashes())
+
+
+def data_name(location: str) -> str:
+    """What to call the data in a set that travels: the last two parts of each path, not where it lay here."""
+    return "+".join("/".join(Path(part).parts[-2:]).lstrip("/") for part in location.split("+"))
 
 
 def view_policy(settings: Settings, crop: int, *, digits: bool = False) -> ViewPolicy:
@@ -166,7 +171,7 @@ def quantised_scores(
     real: RealFeatures,
 ) -> dict[str, float]:
     """Flow cosine and its worst class, on centre views of the images as shipped (8 bits a channel)."""
-    device = next(backbone.module.parameters()).device
+    device = backbone.device
     features = [
         backbone(centre_crop(torch.from_numpy(part).float().to(device) / 255, policy.crop)).cpu()
         for part in np.array_split(images, -(-len(images) // 32))
@@ -184,7 +189,7 @@ def _canvas(settings: Settings, source: ImageSource, policy: ViewPolicy, backbon
         grow_every=settings.grow_every,
         seed=settings.seed,
         grey=source.grey,
-        device=next(backbone.module.parameters()).device,
+        device=backbone.device,
     )
 
 

@@ -38,7 +38,7 @@ class Plan:
 
 def make_plan(matching: Matching, backbone: Backbone, *, memory: int | None = None, chunk: int | None = None) -> Plan:
     """Measure one view's activations, fit the chunk into `memory` bytes (default: half of what is free), time it."""
-    device = next(backbone.module.parameters()).device
+    device = backbone.device
     side, views = matching.policy.crop, len(matching.rows)
     each = bytes_per_view(backbone, side)
     chunk = min(chunk, views) if chunk else fitting_chunk(views, each, memory or free_bytes(device) // 2)
@@ -65,7 +65,7 @@ def bytes_per_view(backbone: Backbone, side: int) -> int:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    device = next(backbone.module.parameters()).device
+    device = backbone.device
     view = torch.full((1, 3, side, side), 0.5, device=device, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         features = backbone(view)
@@ -88,7 +88,7 @@ def fitting_chunk(rows: int, each: int, budget: int) -> int:
 
 
 def _seconds_per_view(backbone: Backbone, side: int, views: int) -> float:
-    device = next(backbone.module.parameters()).device
+    device = backbone.device
     elapsed = 0.0
     for _ in range(2):  # the first warms up
         trial = torch.rand(views, 3, side, side, device=device, requires_grad=True)
