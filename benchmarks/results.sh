@@ -44,8 +44,9 @@ for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobi
                  cifar-fast cifar-attar cifar-paper cifar-ipc10}"; do
     for each in $name; do
         case $each in
-        cifar-ipc10) cell cifar resnet20 5 "$each" --preset fast --ipc 10 ;;
-        cifar-*) cell cifar resnet20 5 "$each" --preset "${each#cifar-}" ;;
+        cifar-ipc10) cell cifar resnet20 2 "$each" --preset fast --ipc 10 ;;
+        cifar-fast) cell cifar resnet20 5 "$each" --preset fast ;;
+        cifar-*) cell cifar resnet20 2 "$each" --preset "${each#cifar-}" ;;
         nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast ;;
         *) cell "${each%-*}" "${each#*-}" 3 "$each" --preset fast ;;
         esac
