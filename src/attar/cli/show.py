@@ -38,7 +38,7 @@ class Shown(Progress):
             console=self._console,
             disable=not self._live,
         )
-        self._tasks: dict[str, tuple[TaskID, float, int]] = {}
+        self._tasks: dict[str, tuple[TaskID, float, int, int]] = {}  # bar, when and where it began, last
         self._printed = time.monotonic()
 
     def __enter__(self) -> Shown:
@@ -59,20 +59,20 @@ class Shown(Progress):
 
     def advance(self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
         shown = " ".join(f"{name} {figures[name]:.3f}" for name in _FIGURES if figures and name in figures)
-        if task not in self._tasks or self._tasks[task][2] > done:
+        if task not in self._tasks or self._tasks[task][3] > done:
             if task in self._tasks:
                 self._bars.remove_task(self._tasks[task][0])
             bar = self._bars.add_task(task, total=total, completed=done, rate="", figures=shown)
-            self._tasks[task] = (bar, time.monotonic(), done)
-        bar, started, before = self._tasks[task]
+            self._tasks[task] = (bar, time.monotonic(), done, done)
+        bar, started, first, before = self._tasks[task]
         elapsed = time.monotonic() - started
-        rate = f"{done / elapsed:,.1f}/s" if done and elapsed > 0.5 else ""
+        rate = f"{(done - first) / elapsed:,.1f}/s" if elapsed > 0.5 else ""
         self._bars.update(bar, completed=done, rate=rate, figures=shown)
         tenth = done * 10 // total > before * 10 // total
         if not self._live and tenth and time.monotonic() - self._printed > _QUIET_SECONDS:
             self._printed = time.monotonic()
             self._console.print(f"{task}: {done}/{total} {rate} {shown}".rstrip(), highlight=False, markup=False)
-        self._tasks[task] = (bar, started, done)
+        self._tasks[task] = (bar, started, first, done)
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
@@ -92,8 +92,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
         console.print(table)
     for row, other, difference in evaluation.differences():
         console.print(
-            f"{row.method} is {difference.verdict} {other.method} ({row.protocol}): {difference.mean:+.1f} points, "
-            f"95 % interval {difference.low:+.1f} to {difference.high:+.1f}",
+            f"{row.method} against {other.method} ({row.protocol}): {difference.mean:+.1f} points "
+            f"({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}",
             highlight=False,
             soft_wrap=True,
         )

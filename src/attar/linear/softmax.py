@@ -38,7 +38,8 @@ def softmax_regression(
     """Minimise (1/Σω) Σ ω_i CE_i + penalty/2 · |W|², intercept unpenalised, in float64.
 
     L-BFGS with memory 10 and a strong-Wolfe line search (SciPy), until the largest entry of the gradient is below
-    tolerance · max(1, that at zero), at most `max_iterations`. `row_weights` are the ω (1 by default), `start` a
+    tolerance · max(1, that at zero) or what is left to gain is below float64's resolution of the objective, at most
+    `max_iterations`. `row_weights` are the ω (1 by default), `start` a
     solution to begin from.
     """
     rows, dim = features.shape
@@ -62,6 +63,8 @@ def softmax_regression(
     first = zero if start is None else np.concatenate([start.weights.ravel(), start.bias])
     options = {"maxcor": 10, "gtol": limit, "ftol": 0.0, "maxiter": max_iterations, "maxfun": 10 * max_iterations}
     solved = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
-    converged = float(np.abs(solved.jac).max()) <= limit
+    # Strong convexity: the objective is at most |gradient|² / (2 penalty) above its minimum.
+    resolved = float((solved.jac**2).sum()) <= 2 * penalty * np.finfo(np.float64).eps * abs(float(solved.fun))
+    converged = float(np.abs(solved.jac).max()) <= limit or resolved
     weights, bias = solved.x[: classes * dim].reshape(classes, dim), solved.x[classes * dim :]
     return LinearClassifier(weights, bias, converged, int(solved.nit))

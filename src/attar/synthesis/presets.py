@@ -47,8 +47,8 @@ _AUTHORS_NOISE = {"noise": 0.5, "noise_mean": 0.5, "noise_std": 0.2}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"steps": 5001, "restart_adam": True, "normalise": "imagenet", **_AUTHORS_NOISE},
-    "attar": {"steps": 2000, "lr": 1e-2, "grow_every": 50, "tail": 0.2, "w_mean": 0.3, "statistics_views": 4},
-    "fast": {"steps": 400, "lr": 1e-2, "grow_every": 20, "tail": 0.2, "w_mean": 0.3, "statistics_views": 2},
+    "attar": {"steps": 2000, "lr": 1e-2, "grow_every": 50, "tail": 0.2, "w_mean": 0.1, "statistics_views": 4},
+    "fast": {"steps": 400, "lr": 1e-2, "grow_every": 20, "tail": 0.2, "w_mean": 0.1, "statistics_views": 2},
 }
 
 
