@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 import attar
-from attar.evaluation.probes import converged_probe
+from attar.evaluation.probes import Scaling
 from attar.features import ClassStatistics, extract
+from attar.linear import softmax_regression
 from attar.selection import centroid_images, random_images
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy, canvas_side
@@ -49,17 +50,18 @@ def table(title: str, backbone, train, held_out, sets, transform: str) -> None:
     side = canvas_side(backbone.image_size)
     policy = ViewPolicy(side, backbone.image_size, scale=(0.5 if side <= 64 else 0.08, 1.0))
     test = extract(held_out, backbone, CentreView(policy))
-    known = test.values[:, 0].numpy()
+    known = test.values[:, 0].double().numpy()
     print(f"\n{title}\n")
     print("| rows | " + " | ".join(f"{penalty:.1g}" for penalty in PENALTIES) + " |")
     print("|---|" + "---|" * len(PENALTIES))
     small = []
     for name, values, labels in rows(backbone, policy, train, sets):
-        path = []
+        x, y = values.flatten(0, 1).double().numpy(), labels.repeat_interleave(values.shape[1]).numpy()
+        scaling, path = Scaling.fit(transform, x), []
         for penalty in PENALTIES:
-            probe = converged_probe(values, labels, len(train.classes), transform=transform, penalty=penalty)
-            path.append(100 * float(np.mean(probe.predict(known) == held_out.labels)))
-        print(f"| {name} | " + " | ".join(f"{accuracy:.1f}" for accuracy in path) + " |")
+            solved = softmax_regression(scaling(x), y, len(train.classes), penalty=penalty)
+            path.append(100 * float(np.mean(solved.predict(scaling(known)) == held_out.labels)))
+        print(f"| {name} | " + " | ".join(f"{accuracy:.1f}" for accuracy in path) + " |", flush=True)
         if name != "full":
             small.append(path)
     best = int(np.argmax(np.mean(small, axis=0)))

@@ -48,6 +48,7 @@ for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobi
         cifar-fast) cell cifar resnet20 5 "$each" --preset fast ;;
         cifar-*) cell cifar resnet20 2 "$each" --preset "${each#cifar-}" ;;
         nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast ;;
+        both-mobile) cell both mobile "${SEEDS_MOBILE:-3}" "$each" --preset fast ;;
         *) cell "${each%-*}" "${each#*-}" 3 "$each" --preset fast ;;
         esac
     done

@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +27,13 @@ def test_a_run_begins_beside_its_result_and_continues(tmp_path):
     again = Run.begin(tmp_path / "x.attar", dict(reversed(SETTINGS.items())))
     assert again.load_checkpoint()[0] == 3
     assert again.settings() == {name: value for name, value in SETTINGS.items() if value is not None}
+
+
+@pytest.mark.parametrize("out", [".", "..", "x/..", "x/../.."])
+def test_a_folder_named_by_dots_has_its_run_beside_it(tmp_path, monkeypatch, out: str):
+    (tmp_path / "work" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    assert Run.beside(Path(out)).folder == Path(f"{Path(out).resolve()}.run")
 
 
 def test_other_settings_are_refused_with_the_difference(tmp_path):

@@ -6,19 +6,28 @@ AttarError                the user can mend it; the command line prints it and e
 ├── SettingsError         a setting out of range, or settings that don't go together
 ├── ArtefactError         a distilled set that is missing, incomplete or altered
 └── EvaluationError       sets, classes and protocols that don't fit each other
+
+Messages are written in lower case without a full stop, so that they compose; they are shown as sentences. A text that
+ends in a stop is a sentence already and stays as it is: its first word may be a path.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class AttarError(Exception):
-    """Base of the errors that a user can mend: `message` is one sentence, `hint` what to try."""
+    """Base of the errors that a user can mend: `message` is one sentence, `hint` what to try.
+
+    >>> print(AttarError("there is no folder photos", "Did you mean photo?"))
+    There is no folder photos.
+    Did you mean photo?
+    """
 
     def __init__(self, message: str, hint: str | None = None):
-        super().__init__(message if hint is None else f"{message}\n{hint}")
+        super().__init__("\n".join(_sentence(text) for text in (message, hint) if text is not None))
         self.message = message
         self.hint = hint
 
@@ -41,6 +50,14 @@ class ArtefactError(AttarError):
 
 class EvaluationError(AttarError):
     """Sets, classes and protocols that don't fit each other."""
+
+
+def _sentence(text: str) -> str:
+    """`text` with a capital and a full stop, except for lists (of several lines) and what ends in a stop already."""
+    if "\n" in text or text.endswith((".", "!", "?", ":")):
+        return text
+    is_word = re.match(r"[a-z]+('[a-z]+)? ", text)
+    return f"{text[:1].upper() if is_word else text[:1]}{text[1:]}."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

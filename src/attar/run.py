@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import threading
@@ -38,7 +39,7 @@ class Run:
     @classmethod
     def beside(cls, out: Path) -> Run:
         """The folder in which the run that makes `out` keeps its state."""
-        return cls(out.with_name(f"{out.name}.run"))
+        return cls(Path(f"{os.path.abspath(out)}.run"))  # noqa: PTH100 ("." and ".." get a name; links stay)
 
     @classmethod
     def begin(cls, out: Path, settings: Mapping[str, Value], *, restart: bool = False) -> Run:

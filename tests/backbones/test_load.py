@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import types
 import urllib.request
 from pathlib import Path
@@ -94,6 +96,30 @@ def test_random_weights_are_the_same_each_time_and_leave_the_global_state_alone(
     assert torch.equal(state, torch.random.get_rng_state())
     torch.rand(3)
     assert backbone("timm:resnet18", weights="random", image_size=32).fingerprint == first.fingerprint
+
+
+def test_arguments_of_the_model_and_who_builds_it_are_part_of_the_fingerprint():
+    def pooled(**arguments) -> str:
+        settings = {"weights": "random", "image_size": 32, "model_args": arguments}
+        return backbone("vit_tiny_patch16_224", **settings).fingerprint
+
+    average = pooled(global_pool="avg", fc_norm=False)
+    assert average == pooled(fc_norm=False, global_pool="avg")
+    assert average != pooled(global_pool="max", fc_norm=False)
+    made = backbone(f"py:{__name__}:small", image_size=13)
+    assert backbone(made.module, image_size=13).fingerprint != made.fingerprint
+
+
+def test_an_unknown_normalise_is_refused():
+    call = "from attar.backbones import backbone; backbone('resnet18', weights='random', normalise='loud')"
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)  # where no type is checked
+    assert "BackboneError: Unknown normalise 'loud'.\nChoose one of native, imagenet." in done.stderr
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_an_image_size_below_one_is_refused(size: int):
+    with pytest.raises(BackboneError, match=f"side of {size} pixels"):
+        backbone(small(), image_size=size)
 
 
 def test_preprocessing_is_the_networks_own_or_imagenets_or_as_given():

@@ -58,6 +58,7 @@ def test_images_of_the_right_size_are_not_resampled():
 def test_forward_and_backward_leave_the_network_alone_and_reach_the_images():
     made = backbone("timm:resnet18", weights="random", image_size=32)
     images = torch.rand(2, 3, 41, 37, requires_grad=True)
+    fingerprint = backbone(made.module, image_size=32).fingerprint
     again = means().fingerprint
     before = {key: value.clone() for key, value in made.module.state_dict().items()}
     made(images).square().sum().backward()
@@ -66,8 +67,7 @@ def test_forward_and_backward_leave_the_network_alone_and_reach_the_images():
     assert not any(module.training for module in made.module.modules())
     assert not any(parameter.requires_grad for parameter in made.module.parameters())
     assert all(torch.equal(before[key], value) for key, value in made.module.state_dict().items())
-    after = backbone(made.module, image_size=32, mean=made.mean, std=made.std)
-    assert after.fingerprint == made.fingerprint
+    assert backbone(made.module, image_size=32).fingerprint == fingerprint
     assert means().fingerprint == again
 
 
@@ -100,6 +100,25 @@ def test_fingerprints_tell_weights_and_preprocessing_apart():
     }
     assert len(prints) == 8
     assert means().fingerprint == means().fingerprint
+
+
+def test_fingerprints_tell_networks_with_the_same_weights_apart():
+    def pooled(pool: nn.Module) -> str:
+        return backbone(nn.Sequential(nn.BatchNorm2d(3), pool, nn.Flatten()), image_size=7).fingerprint
+
+    average, maximum = pooled(nn.AdaptiveAvgPool2d(1)), pooled(nn.AdaptiveMaxPool2d(1))
+    assert average != maximum and average == pooled(nn.AdaptiveAvgPool2d(1))
+
+
+def test_addresses_are_no_part_of_a_fingerprint():
+    class Tells(Means):
+        def extra_repr(self) -> str:
+            return f"{object()}"
+
+    first = Tells()
+    again = Tells()  # both exist, so their addresses differ
+    again.kept, first.kept = object(), object()
+    assert backbone(first, image_size=7).fingerprint == backbone(again, image_size=7).fingerprint
 
 
 def test_fingerprints_do_not_count_batches_seen_in_training():

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from attar.cli import main
 from attar.synthesis.matching import Matching
-from small import CLASSES, coloured, write_folder
+from small import CLASSES, coloured, network, write_folder
 
 SMALL = ["--backbone", "py:small:network"]
 QUICK = ["--steps", "4", "--set", "statistics_views=0"]
@@ -246,10 +248,75 @@ def test_ctrl_c_exits_with_130_says_how_to_go_on_and_the_same_command_goes_on(tm
     with monkeypatch.context() as patch:
         patch.setattr(Matching, "step", interrupted)
         code, _, err = attar(*command)
-    assert code == 130 and "the same command again continues" in err and "Traceback" not in err
+    assert code == 130 and "attar: interrupted." in err and "Traceback" not in err
     assert not (tmp_path / "x").exists()
     code, _, err = attar(*command)
     assert code == 0 and "Continuing after step 3 of 4" in err and (tmp_path / "x" / "attar.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [((), "attar: interrupted.\n"), (("Go on so.",), "attar: interrupted. Go on so.\n")]
+)
+def test_an_interrupted_command_says_what_it_has_to_say(tmp_path, attar, train, monkeypatch, words, shown):
+    def interrupted(self, number):
+        raise KeyboardInterrupt(*words)
+
+    monkeypatch.setattr(Matching, "step", interrupted)
+    code, _, err = attar("distill", train, *SMALL, *QUICK, "--out", tmp_path / "x")
+    assert code == 130 and err.endswith(shown)
+
+
+def test_the_next_command_says_every_option_of_the_backbone_again(tmp_path, attar, train, test_images):
+    weights = tmp_path / "my weights.safetensors"
+    save_file({f"module.{name}": value for name, value in network().state_dict().items()}, weights)
+    options = [*SMALL, "--weights", weights, "--image-size", 9, "--mean", ".4,.5,.6", "--std", ".2,.2,.3",
+               "--key-map", "module.="]  # fmt: skip
+    code, _, err = attar("distill", train, *QUICK, "--out", tmp_path / "my set", *options, "--normalise", "imagenet")
+    command = shlex.split(re.search(r"^Next: attar (.*)$", err, re.MULTILINE).group(1))
+    assert code == 0 and command[:4] == ["evaluate", str(tmp_path / "my set"), "--test", "TEST_IMAGES"]
+    pairs = set(zip(command[4::2], command[5::2], strict=True))
+    given = [str(part) for part in options]
+    assert pairs == {*zip(given[::2], given[1::2], strict=True), ("--normalise", "imagenet")}
+    code, _, err = attar(*(test_images if part == "TEST_IMAGES" else part for part in command))
+    assert code == 0 and f"torchvision.datasets.ImageFolder('{tmp_path / 'my set' / 'images'}')" in err
+
+
+def test_arguments_of_the_model_are_said_again_and_the_native_normalise_is_not():
+    from attar.cli.options import backbone_options
+
+    said = backbone_options("py:a:b", None, None, None, None, None, ["width=3", "deep=true"], "native")
+    assert said == ["--backbone", "py:a:b", "--model-arg", "width=3", "--model-arg", "deep=true"]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError(13, "Permission denied", "a/b"), "Can't use a/b: Permission denied."),
+        (OSError(28, "No space left on device"), "Can't go on: No space left on device."),
+    ],
+)
+def test_what_the_machine_refuses_is_one_sentence_and_exit_code_2(tmp_path, attar, train, monkeypatch, error, sentence):
+    def refused(self, number):
+        raise error
+
+    monkeypatch.setattr(Matching, "step", refused)
+    code, shown, err = attar("distill", train, *SMALL, *QUICK, "--out", tmp_path / "x")
+    assert code == 2 and shown == "" and f"attar: {sentence}\nCheck the path" in err and "bug" not in err
+
+
+def test_an_out_inside_a_file_is_one_sentence(tmp_path, attar, train):
+    code, _, err = attar("distill", train, *SMALL, *QUICK, "--out", train / "x")
+    assert code == 2 and "Can't use" in err and "Not a directory" in err
+
+
+def test_a_bug_whose_log_can_not_be_written_is_still_one_sentence(tmp_path, attar, train, monkeypatch):
+    def broken(self, number):
+        monkeypatch.setenv("ATTAR_CACHE", str(train))
+        raise ZeroDivisionError("seven")
+
+    monkeypatch.setattr(Matching, "step", broken)
+    code, _, err = attar("distill", train, *SMALL, *QUICK, "--out", tmp_path / "x")
+    assert code == 1 and err.endswith("attar: a bug, sorry: ZeroDivisionError: seven\nPlease report it.\n")
 
 
 def test_a_bug_exits_with_1_and_names_a_log(tmp_path, attar, train, monkeypatch):

@@ -12,7 +12,7 @@ from attar.distilled import Origin, write
 from attar.errors import EvaluationError
 from attar.evaluation import evaluate
 from attar.evaluation import probes as probes_module
-from attar.evaluation.evaluate import _Bench
+from attar.evaluation.bench import Bench
 from attar.features import read_squares
 from attar.images import ArraySource
 from attar.progress import SILENT
@@ -73,7 +73,10 @@ def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
     assert [(row.method, other.method) for row, other, _ in done.differences()] == 2 * [
         ("sfm", method) for method in ("random", "centroids", "kmeans", "class-means", "full")
     ]
-    assert not done.remarks
+    assert done.remarks == (
+        "The training images given are not those that every set was distilled from.",
+        "small-0 has other weights or preprocessing here than when it distilled.",
+    )
 
 
 def test_rows_in_json_have_the_documented_keys(tmp_path, backbone):
@@ -122,7 +125,7 @@ def test_missing_and_extra_classes_are_refused_by_name(tmp_path, backbone):
 def test_without_training_images_the_rows_are_missing_and_a_remark_says_so(tmp_path, backbone):
     done = evaluate([a_set(tmp_path / "x")], test=coloured(5), train=None, backbone=backbone, device="cpu")
     assert {row.method for row in done.rows} == {"sfm"}
-    assert "n/a: random, centroids, ncm, class-means and full" in done.remarks[0]
+    assert any("n/a: random, centroids, ncm, class-means and full" in remark for remark in done.remarks)
 
 
 def test_sets_that_differ_in_seed_make_one_row_with_an_interval(tmp_path, backbone):
@@ -139,7 +142,7 @@ def test_sets_that_differ_in_seed_make_one_row_with_an_interval(tmp_path, backbo
     assert row.seeds["distill"] == [0, 1, 2]
     assert row.accuracy == pytest.approx(np.mean(alone)) and row.std == pytest.approx(np.std(alone, ddof=1))
     half = 4.303 * row.std / np.sqrt(3)
-    assert row.ci95 == pytest.approx((row.accuracy - half, row.accuracy + half), abs=1e-3)
+    assert row.ci95 == pytest.approx((row.accuracy - half, row.accuracy + half), abs=1e-2)
     assert done.rows[1].ci95 is None
     assert row.correct.shape == (3, 120) and 100 * row.correct.mean() == pytest.approx(row.accuracy)
 
@@ -157,14 +160,14 @@ def test_wrong_labels_are_wrong_and_mixed_labels_near_chance(tmp_path, backbone)
     done = evaluate([], test=random_test, train=train, backbone=backbone, device="cpu")
     chance, deviation = 100 / 3, 100 * np.sqrt(2 / 9 / 600)
     assert abs(done.row("full", "probe-v1").accuracy - chance) < 3 * deviation
-    assert any("under twice chance" in remark for remark in done.remarks)
+    assert any("hardly better than chance" in remark for remark in done.remarks)
 
 
 def test_a_class_with_fewer_images_than_ipc_is_a_remark(tmp_path, backbone):
     made = a_set(tmp_path / "x")
-    done = evaluate([made], test=coloured(5), train=coloured(1), backbone=backbone, device="cpu")
+    done = evaluate([made], test=coloured(5, seed=1), train=coloured(1), backbone=backbone, device="cpu")
     assert {row.method for row in done.rows} == {"sfm", "ncm", "class-means", "full"}
-    assert any("n/a: random and centroids at 2 a class" in remark for remark in done.remarks)
+    assert any("n/a: real images at 2 a class" in remark for remark in done.remarks)
 
 
 def test_training_on_the_set_uses_its_weights(tmp_path, backbone):
@@ -195,12 +198,12 @@ def test_the_published_probe_takes_cached_views_where_fresh_ones_take_too_long(
         recipes.append((seed, recipe))
         return probes_module.adam_probe(view, labels, classes, dim, seed=seed, epochs=2, batch=recipe.get("batch", 100))
 
-    module = importlib.import_module("attar.evaluation.evaluate")  # the package's attribute is the function
+    module = importlib.import_module("attar.evaluation.bench")
     monkeypatch.setattr(module, "_FRESH_LIMIT_SECONDS", fresh_limit)
     monkeypatch.setattr(module, "adam_probe", short)
     done = evaluate(
         [a_set(tmp_path / "x")],
-        test=coloured(5),
+        test=coloured(5, seed=1),
         train=coloured(5),
         backbone=backbone,
         protocols=["lgm-probe"],
@@ -220,4 +223,50 @@ def test_the_published_probe_takes_cached_views_where_fresh_ones_take_too_long(
 
 def test_small_grey_images_are_not_mirrored(backbone):
     for grey, flip in ((True, False), (False, True)):
-        assert _Bench(backbone, coloured(3, grey=grey), CLASSES, SILENT).policy.flip is flip
+        assert Bench(backbone, coloured(3, grey=grey), CLASSES, SILENT).policy.flip is flip
+
+
+def test_each_set_meets_real_images_of_its_own_number(tmp_path, backbone):
+    one, two = a_set(tmp_path / "one"), a_set(tmp_path / "two", method="dm")
+    few = coloured(1, seed=60)
+    record = manifest(
+        CLASSES, ipc=1, image_side=8, settings={"steps": 1}, backbones=[Origin(name="b", fingerprint="f")]
+    )
+    single = write(tmp_path / "single", read_squares(few, 8, range(3)), few.labels, manifest=record)
+    sets = [single, one, two]
+    done = evaluate(
+        sets, test=coloured(9, seed=1), train=coloured(9), backbone=backbone, protocols=["probe-v1"], device="cpu"
+    )
+    met = {(row.set, other.method): other.ipc for row, other, _ in done.differences()}
+    assert met["single", "random"] == 1 and met["one", "random"] == 2 and met["two", "kmeans"] == 2
+    assert ("single", "kmeans") not in met
+    named = {(each["set"], each["ipc"]) for each in done.as_json()["differences"]}
+    assert named == {("single", 1), ("one", 2), ("two", 2)}
+
+
+def test_test_images_that_were_trained_on_are_refused_or_left_out(tmp_path, backbone):
+    train = coloured(9)
+    copied = coloured(5, seed=1)
+    images = [image for _, image in copied.read(range(15))]
+    images[4] = next(train.read([13]))[1]
+    test = ArraySource(np.stack(images), copied.labels, CLASSES)
+    settings = {"test": test, "train": train, "backbone": backbone, "protocols": ["probe-v1"], "device": "cpu"}
+    with pytest.raises(EvaluationError, match="1 of 15 test images are exact copies"):
+        evaluate([a_set(tmp_path / "x")], **settings)
+    done = evaluate([a_set(tmp_path / "x")], **settings, drop_shared=True)
+    assert done.rows[0].n_test == 14 and any("1 test images were left out" in remark for remark in done.remarks)
+    known = write(
+        tmp_path / "known",
+        read_squares(train, 8, [0, 9, 18]),
+        train.labels[[0, 9, 18]],
+        manifest=manifest(CLASSES, image_side=8, settings={}),
+        train_hashes=train.hashes(),
+    )
+    with pytest.raises(EvaluationError, match="exact copies"):
+        evaluate([known], **(settings | {"train": None}))
+
+
+def test_a_set_given_twice_is_refused(tmp_path, backbone):
+    made = a_set(tmp_path / "x")
+    with pytest.raises(EvaluationError, match="given twice"):
+        evaluate([made, made], test=coloured(5, seed=1), train=None, backbone=backbone, device="cpu")

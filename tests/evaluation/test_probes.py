@@ -40,8 +40,8 @@ def test_an_unknown_protocol_names_the_nearest():
 def test_protocols_are_as_published():
     assert {name: one.id for name, one in PROTOCOLS.items()} == {name: name for name in PROTOCOLS}
     assert {name: (one.views, one.transform, one.penalty) for name, one in PROTOCOLS.items()} == {
-        "probe-v1": (20, "l2", 1e-4),
-        "probe-v1/std": (20, "std", 1e-2),
+        "probe-v1": (20, "l2", 1e-3),
+        "probe-v1/std": (20, "std", 1.0),
         "lgm-probe": (0, "none", 0.0),
         "lgm-probe/bank64": (64, "none", 0.0),
     }

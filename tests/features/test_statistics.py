@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attar.errors import SettingsError
-from attar.features import ClassStatistics
+from attar.features import ClassStatistics, Features, RealFeatures
 
 
 def of(values: list[float]) -> ClassStatistics:
@@ -56,6 +56,31 @@ def test_different_features_do_not_merge():
     second = ClassStatistics.empty(2, 3, header={"backbone": "b"})
     with pytest.raises(SettingsError, match="different features"):
         first.merge(second)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ClassStatistics.empty(2, 3),
+        ClassStatistics.empty(2, 3, scatter="class"),
+        ClassStatistics.empty(2, 5, scatter="pooled"),
+        ClassStatistics.empty(1, 3, scatter="pooled"),
+    ],
+    ids=["no scatter", "another scatter", "another dim", "other classes"],
+)
+def test_different_shapes_do_not_merge(other: ClassStatistics):
+    mine = ClassStatistics.empty(2, 3, scatter="pooled")
+    for first, second in ((mine, other), (other, mine)):
+        with pytest.raises(SettingsError, match="different shapes"):
+            first.merge(second)
+
+
+def test_statistics_of_real_features_carry_their_header():
+    rows, labels = torch.randn(7, 2, 3), torch.arange(7) % 2
+    real = RealFeatures(Features(rows, labels), 2, {"backbone": "a"})
+    assert real.statistics.header == {"backbone": "a"} and real.statistics.counts.tolist() == [8, 6]
+    torch.testing.assert_close(real.statistics.means[1], rows[1::2].double().mean((0, 1)))
+    assert RealFeatures(Features(rows, labels), 2).statistics.header == {}
 
 
 def test_a_round_trip_through_a_file(tmp_path: Path):

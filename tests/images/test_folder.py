@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attar import images
 from attar.errors import ImageError
 from attar.files import cache_folder
 from attar.images import FolderSource
@@ -116,7 +117,7 @@ def test_a_classes_json_of_another_layout_is_ignored(pets, text):
 )
 def test_titles_from_a_file_of_ones_own(pets, tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    assert FolderSource(pets[0], tmp_path / name).titles == ("tabby cat", "retriever")
+    assert images.open(pets[0], class_names=tmp_path / name).titles == ("tabby cat", "retriever")
 
 
 @pytest.mark.parametrize(
@@ -133,12 +134,12 @@ def test_titles_from_a_file_of_ones_own(pets, tmp_path, name, text):
 def test_titles_that_do_not_fit_are_refused(pets, tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ImageError, match=message):
-        FolderSource(pets[0], tmp_path / name)
+        images.open(pets[0], class_names=tmp_path / name)
 
 
 def test_a_titles_file_that_is_missing(pets):
     with pytest.raises(ImageError, match="can't read class names"):
-        FolderSource(pets[0], pets[0] / "nowhere.txt")
+        images.open(pets[0], class_names=pets[0] / "nowhere.txt")
 
 
 @pytest.fixture

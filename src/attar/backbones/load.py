@@ -10,12 +10,13 @@ from typing import Literal
 from torch import nn
 
 from attar.backbones.catalogue import ENTRIES, Entry
-from attar.backbones.networks import Network, Order, from_module, from_python, from_timm, from_torchvision
+from attar.backbones.networks import Order, from_module, from_python, from_timm, from_torchvision
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD, Backbone, freeze
 from attar.backbones.weights import fit_weights, read_weights, rename_keys
 from attar.errors import BackboneError
 
 _MAKERS = {"timm": from_timm, "torchvision": from_torchvision, "py": from_python}
+_NORMALISE = ("native", "imagenet")
 
 
 def backbone(
@@ -52,12 +53,20 @@ def backbone(
     Raises BackboneError where the name is unknown, where weights can't be had or don't fit, or where the network
     doesn't give finite features (n, dim) that depend on the image.
     """
+    if normalise not in _NORMALISE:
+        raise BackboneError(f"unknown normalise {normalise!r}", f"Choose one of {', '.join(_NORMALISE)}.")
+    if image_size is not None and image_size < 1:
+        raise BackboneError(f"images can't have a side of {image_size} pixels", "Pass an image_size of 1 or more.")
     entry = ENTRIES.get(name) if isinstance(name, str) else None
     if entry is not None and weights is None and entry.loader.startswith("py:"):
         raise BackboneError(f"no hub has weights for {name!r}", f"Pass a file, from {entry.source}: --weights FILE.")
     label = name if isinstance(name, str) else type(name).__name__
     feature = feature if entry is None else entry.feature
-    network = _make(name, entry, image_size, weights is None, feature, model_args or {})
+    prefix, target = _loader(name, entry)
+    if isinstance(name, nn.Module):
+        network = from_module(copy.deepcopy(name))
+    else:
+        network = _MAKERS[prefix](Order(target, image_size, weights is None, feature, model_args or {}))
     if weights is not None and weights != "random":
         path = Path(weights)
         content = rename_keys(read_weights(path), key_map or {})
@@ -67,32 +76,27 @@ def backbone(
     return freeze(
         network.module,
         label,
-        image_size=_size(label, image_size or about.image_size),
+        image_size=_size(label, about.image_size if image_size is None else image_size),
         mean=mean or native[0],
         std=std or native[1],
         feature=feature,
         licence=about.licence if entry or weights is None else "unknown",
         normalise=normalise,
+        made_by=f"{prefix} {sorted((model_args or {}).items())}",
     )
 
 
-def _make(
-    name: str | nn.Module,
-    entry: Entry | None,
-    image_size: int | None,
-    pretrained: bool,
-    feature: Literal["pooled", "projected"],
-    model_args: Mapping[str, object],
-) -> Network:
+def _loader(name: str | nn.Module, entry: Entry | None) -> tuple[str, str]:
+    """Who builds the network, and under which name: ("timm", "resnet18")."""
     if isinstance(name, nn.Module):
-        return from_module(copy.deepcopy(name))
+        return "module", ""
     prefix, colon, target = (entry.loader if entry else name).partition(":")
     if not colon:
         prefix, target = "timm", name
     if prefix not in _MAKERS:
         known = ", ".join(f"{known}:" for known in _MAKERS)
         raise BackboneError(f"unknown prefix {prefix + ':'!r} in {name!r}", f"Known prefixes: {known}.")
-    return _MAKERS[prefix](Order(target, image_size, pretrained, feature, model_args))
+    return prefix, target
 
 
 def _size(label: str, image_size: int | None) -> int:

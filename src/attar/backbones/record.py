@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,7 +44,7 @@ class Backbone:
     licence: str
     """Of the weights; `unknown` where nobody says."""
     fingerprint: str
-    """Hex SHA-256 of weights and preprocessing; two names of one network share it."""
+    """Hex SHA-256 of weights, structure, what made it, and preprocessing."""
     normalise: Literal["native", "imagenet"]
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n dim"]:
@@ -92,9 +93,11 @@ def freeze(
     feature: Literal["pooled", "projected"] = "pooled",
     licence: str = "unknown",
     normalise: Literal["native", "imagenet"] = "native",
+    made_by: str = "",
 ) -> Backbone:
     """Freeze `module` in place, try it on two images, and return its record.
 
+    `made_by` says what decides the features and shows neither in the weights nor in the module's `repr`.
     Raises BackboneError where the features aren't one finite vector per image, or don't depend on the image.
     """
     module.eval().requires_grad_(False)
@@ -107,7 +110,7 @@ def freeze(
         std=std,
         feature=feature,
         licence=licence,
-        fingerprint=_fingerprint(module, image_size, mean, std, feature, normalise),
+        fingerprint=_fingerprint(module, made_by, image_size, mean, std, feature, normalise),
         normalise=normalise,
     )
     return replace(frozen, dim=_count_features(frozen))
@@ -145,12 +148,13 @@ def _features_of(frozen: Backbone, images: Float[Tensor, "n 3 h w"]) -> Float[Te
     return features
 
 
-def _fingerprint(module: nn.Module, *preprocessing: object) -> str:
-    """Hex SHA-256 of names, shapes, dtypes and bytes of the weights, and of the preprocessing.
+def _fingerprint(module: nn.Module, made_by: str, *preprocessing: object) -> str:
+    """Hex SHA-256 of names, shapes, dtypes and bytes of the weights, of the structure and of the preprocessing.
 
     Counters of batches seen in training are left out: they change no feature, and some files lack them.
     """
-    sha = hashlib.sha256(repr(preprocessing).encode())
+    structure = re.sub(r" at 0x[0-9a-f]+", "", f"{made_by}\n{module!r}")  # addresses differ from process to process
+    sha = hashlib.sha256(repr((structure, *preprocessing)).encode())
     for key, tensor in sorted(module.state_dict().items()):
         if not key.endswith("num_batches_tracked"):
             sha.update(repr((key, tuple(tensor.shape), str(tensor.dtype))).encode())

@@ -20,6 +20,7 @@ from attar.cli.options import (
     SkipCorrupt,
     Std,
     Weights,
+    backbone_options,
     open_backbone,
 )
 
@@ -70,6 +71,9 @@ def distill(
 
     The same command again continues an interrupted run. Next: attar evaluate photos.attar --test photos/val ...
     """
+    import shlex
+    import sys
+
     import attar
     from attar.cli.show import Shown, print_json
 
@@ -77,12 +81,13 @@ def distill(
     named = {"ipc": ipc, "steps": steps, "views": views, "lr": lr, "seed": seed, "normalise": normalise}
     flags = dict(_setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
     chosen = attar.choose_settings(preset, settings, **flags)
-    network = open_backbone(backbone, weights, image_size, mean, std, key_map, model_arg, normalise=chosen.normalise)
+    described = (backbone, weights, image_size, mean, std, key_map, model_arg, chosen.normalise)
+    network = open_backbone(*described)
     source = attar.open(images, class_names=class_names, skip_corrupt=skip_corrupt)
     made = []
     with Shown() as progress:
         for number in range(seeds):
-            target = out if seeds == 1 else out.with_name(f"{out.name}-{number}")
+            target = out if seeds == 1 else Path(f"{out}-{number}")
             made.append(
                 attar.distill(
                     source,
@@ -102,10 +107,8 @@ def distill(
                 f"{one.path}: {len(one)} images, {one.bytes:,} bytes, flow cosine {one.manifest.scores['cosine']:.3f} "
                 f"(worst class {one.manifest.scores['worst_class']:.3f}); look at {one.path / 'preview.png'}"
             )
-        paths = " ".join(str(one.path) for one in made)
-        extra = f" --weights {weights}" if weights else ""
-        extra += f" --image-size {image_size}" if image_size else ""
-        progress.note(f"Next: attar evaluate {paths} --test TEST_IMAGES --backbone {backbone}{extra}")
+    command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *backbone_options(*described)]
+    print(f"Next: attar evaluate {shlex.join(command)}", file=sys.stderr)  # unwrapped, to be copied
     if json:
         print_json({"sets": [{"path": str(one.path), **one.manifest.model_dump(exclude={"files"})} for one in made]})
 

@@ -50,6 +50,8 @@ def evaluate(
 
     **attar evaluate photos.attar --test photos/val --train photos/train --backbone vit_tiny_patch16_224**
     """
+    import sys
+
     import attar
     from attar.cli.show import Shown, print_json, show_evaluation
     from attar.evaluation import protocol as known
@@ -75,6 +77,9 @@ def evaluate(
         print_json(result.as_json())
     else:
         show_evaluation(result)
+        folder = str(sets[0] / "images")
+        look = f"look at {sets[0] / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
+        print(f"Next: {look}", file=sys.stderr)
 
 
 def _training_images(path: Path) -> str | None:

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from attar.cli.demo import demo
 from attar.cli.distill import distill
 from attar.cli.evaluate import evaluate
 from attar.errors import AttarError
 
+_MENDABLE = 2
 _INTERRUPTED = 130
+
+
+class _Group(TyperGroup):
+    """The commands; what an interrupted one has to say is printed here, because typer drops it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise typer.Exit(_interrupted(*interrupt.args)) from interrupt
+
 
 app = typer.Typer(
     name="attar",
+    cls=_Group,
     help="Condense a labelled image dataset into a few synthetic images per class.",
     epilog="Start with `attar demo`, or: attar distill photos/train --backbone vit_tiny_patch16_224 --out photos.attar",
     no_args_is_help=True,
@@ -41,28 +56,47 @@ def run() -> None:
     try:
         code = app(standalone_mode=False)
     except AttarError as error:
-        print(f"attar: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = _refuse(error)
     except (KeyboardInterrupt, typer.Abort):
-        code = _INTERRUPTED
+        code = _interrupted()
     except Exception as error:
-        show = getattr(error, "show", None)  # click's usage errors know how to print themselves
-        if show is not None:
-            show()
-            sys.exit(getattr(error, "exit_code", 2))
-        sys.exit(_report_bug(error))
-    if code == _INTERRUPTED:  # typer, too, makes this of a KeyboardInterrupt, or an Abort in older versions
-        print("attar: interrupted; the same command again continues from the last checkpoint.", file=sys.stderr)
+        code = _fail(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _refuse(error: AttarError) -> int:
+    print(f"attar: {error}", file=sys.stderr)
+    return _MENDABLE
+
+
+def _interrupted(*words: object) -> int:
+    print(" ".join(["attar: interrupted.", *map(str, words)]), file=sys.stderr)
+    return _INTERRUPTED
+
+
+def _fail(error: Exception) -> int:
+    show = getattr(error, "show", None)  # click's usage errors know how to print themselves
+    if show is not None:
+        show()
+        return getattr(error, "exit_code", _MENDABLE)
+    if isinstance(error, OSError) and error.strerror:  # what the machine refused, not what a library calls an OSError
+        what = "go on" if error.filename is None else f"use {error.filename}"
+        hint = "Check the path, your permissions and the room on the disk."
+        return _refuse(AttarError(f"can't {what}: {error.strerror}", hint))
+    return _report_bug(error)
+
+
 def _report_bug(error: Exception) -> int:
-    """Keep the traceback in a file and ask for a report."""
-    from attar.files import cache_folder, write_text
+    """Keep the traceback in a file, where one can be written, and ask for a report."""
+    from attar.files import cache_folder, write_bytes
 
     log = cache_folder() / "last-error.log"
     text = "".join(traceback.format_exception(error))
-    write_text(log, text)
     print(f"attar: a bug, sorry: {type(error).__name__}: {error}", file=sys.stderr)
-    print(f"Please report it with {log}.", file=sys.stderr)
+    try:
+        write_bytes(log, text.encode(errors="backslashreplace"))  # names of files need not be Unicode
+    except OSError:
+        print("Please report it.", file=sys.stderr)
+    else:
+        print(f"Please report it with {log}.", file=sys.stderr)
     return 1

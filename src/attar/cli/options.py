@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -65,10 +65,29 @@ def open_backbone(
         image_size=image_size,
         mean=_three(mean, "--mean"),
         std=_three(std, "--std"),
-        normalise=normalise,  # type: ignore[arg-type]
+        normalise=cast(Literal["native", "imagenet"], normalise),  # backbone() refuses others
         key_map=dict(_pair(text, "--key-map") for text in key_map or []),
         model_args={key: _value(text) for key, text in (_pair(each, "--model-arg") for each in model_arg or [])},
     )
+
+
+def backbone_options(
+    name: str,
+    weights: str | None,
+    image_size: int | None,
+    mean: str | None,
+    std: str | None,
+    key_map: list[str] | None,
+    model_arg: list[str] | None,
+    normalise: str,
+) -> list[str]:
+    """What `open_backbone` was given, as the arguments that say it again."""
+    once = {"weights": weights, "image-size": image_size, "mean": mean, "std": std}
+    once["normalise"] = None if normalise == "native" else normalise
+    often = [("key-map", key_map or []), ("model-arg", model_arg or [])]
+    pairs = [(option, value) for option, value in once.items() if value is not None]
+    pairs += [(option, value) for option, values in often for value in values]
+    return ["--backbone", name, *(part for option, value in pairs for part in (f"--{option}", str(value)))]
 
 
 def _three(text: str | None, option: str) -> tuple[float, float, float] | None:
@@ -77,14 +96,14 @@ def _three(text: str | None, option: str) -> tuple[float, float, float] | None:
     try:
         first, second, third = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise SettingsError(f"{option} {text!r} is not three numbers.", f"For example {option} .5,.5,.5") from error
+        raise SettingsError(f"{option} {text!r} is not three numbers.", f"{option} .5,.5,.5 for example.") from error
     return first, second, third
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
     key, sign, value = text.partition("=")
     if not sign:
-        raise SettingsError(f"{option} {text!r} has no '='.", f"For example {option} module.=")
+        raise SettingsError(f"{option} {text!r} has no '='.", f"Write {option} NAME=VALUE.")
     return key, value
 
 

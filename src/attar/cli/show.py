@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -76,51 +77,41 @@ class Shown(Progress):
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """The table of accuracies, differences and remarks, on stdout."""
+    """The tables of accuracies, differences and remarks, on stdout."""
     console = Console()
-    for protocol, rows in _tables(evaluation.rows).items():
-        table = Table(title=f"{protocol} on {rows[0].evaluated_on}, {rows[0].n_test} test images", title_justify="left")
-        for name in ("method", "images a class", "accuracy %", "±", "95 % interval", "bytes"):
-            table.add_column(name, justify="left" if name == "method" else "right")
-        for row in rows:
-            interval = "" if row.ci95 is None else f"{row.ci95[0]:.1f} to {row.ci95[1]:.1f}"
-            size = "" if row.bytes is None else f"{row.bytes:,}"
-            name = row.method if row.protocol == protocol else f"{row.method} ({row.protocol})"
-            bold = "bold" if row.distilled_on else ""
-            spread = f"{row.std:.1f}" if row.std else ""
-            table.add_row(name, str(row.ipc), f"{row.accuracy:.1f}", spread, interval, size, style=bold)
-        console.print(table)
-    for row, other, difference in evaluation.differences():
-        console.print(
-            f"{row.method} against {other.method} ({row.protocol}): {difference.mean:+.1f} points "
-            f"({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for text in (*_verdicts(evaluation), *evaluation.remarks):
+    for name in dict.fromkeys(row.table for row in evaluation.rows):
+        console.print(_table(name, [row for row in evaluation.rows if row.table == name]))
+    differences = evaluation.differences()
+    beaten = [
+        f"Real images beat {row.set}: {other.method} {other.accuracy:.1f} against {row.accuracy:.1f} ({row.table})."
+        for row, other, difference in differences
+        if other.method in ("random", "centroids", "kmeans") and difference.mean < 0
+    ]
+    compared = [
+        f"{row.set} against {other.method} ({row.table}): {difference.mean:+.1f} points "
+        f"({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}"
+        for row, other, difference in differences
+    ]
+    for text in (*compared, *beaten, *evaluation.remarks):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _tables(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of each protocol; `full` under lgm-probe has few views, and belongs to the rows before it."""
-    tables: dict[str, list[Row]] = {}
-    protocol = ""
+def _table(name: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=f"{name} on {rows[0].evaluated_on}, {rows[0].n_test} test images", title_justify="left")
+    for heading in ("method", "set", "images a class", "accuracy %", "± over sets", "95 % interval", "bytes"):
+        table.add_column(heading, justify="left" if heading in ("method", "set") else "right")
     for row in rows:
-        protocol = protocol if "/bank8" in row.protocol else row.protocol
-        tables.setdefault(protocol, []).append(row)
-    return tables
-
-
-def _verdicts(evaluation: Evaluation) -> list[str]:
-    beaten = [
-        (row, other)
-        for row, other, difference in evaluation.differences()
-        if other.method in ("random", "centroids", "kmeans") and difference.mean < 0
-    ]
-    return [
-        f"Real images beat this set: {other.method} {other.accuracy:.1f} against {row.accuracy:.1f} ({row.protocol})."
-        for row, other in beaten
-    ]
+        table.add_row(
+            row.method if row.protocol == name else f"{row.method} ({row.protocol})",
+            escape(row.set) if row.distilled_on else "",
+            str(row.ipc),
+            f"{row.accuracy:.1f}",
+            "" if row.ci95 is None else f"{row.std:.1f}",
+            "" if row.ci95 is None else f"{row.ci95[0]:.1f} to {row.ci95[1]:.1f}",
+            "" if row.bytes is None else f"{row.bytes:,}",
+            style="bold" if row.distilled_on else "",
+        )
+    return table
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8, UInt64
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
 from attar.distilled.card import card
@@ -86,7 +87,13 @@ class DistilledSet:
             raise ArtefactError(f"{path} is not {side} x {side} pixels.", "Restore it or distil again.")
         return image
 
-    @property
+    @cached_property
+    def train_hashes(self) -> UInt64[np.ndarray, " known"]:
+        """First 8 bytes of the SHA-256 of the training images' pixels, sorted; empty where the set keeps none."""
+        file = self.path / "provenance" / "train.safetensors"
+        return load_file(file)["sha256"] if file.is_file() else np.empty(0, dtype=np.uint64)
+
+    @cached_property
     def source(self) -> ImageSource:
         """The images as an ImageSource, classes in label order."""
         return ArraySource(self.images, self.labels, self.classes)
@@ -162,7 +169,7 @@ def write(
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         _write_images(temporary / "images", images, labels, folders, manifest, weights, sources)
-        write_bytes(temporary / "preview.png", _png(preview(images, labels.tolist(), manifest.titles)))
+        write_bytes(temporary / "preview.png", encode_png(preview(images, labels.tolist(), manifest.titles)))
         if train_hashes:
             known = np.sort(np.array([int.from_bytes(value[:8], "big") for value in train_hashes], dtype=np.uint64))
             write_bytes(temporary / "provenance" / "train.safetensors", safetensors_bytes({"sha256": known}))
@@ -193,7 +200,7 @@ def _write_images(
     for index, label in enumerate(labels.tolist()):
         name = f"{folders[label]}/{folders[label]}-{counts[label]}.png"
         counts[label] += 1
-        write_bytes(folder / name, _png(Image.fromarray(images[index].transpose(1, 2, 0))))
+        write_bytes(folder / name, png_bytes(images[index]))
         weight = 1.0 if weights is None else float(weights[index])
         source = "" if sources is None else sources[index]
         writer.writerow([name, label, _csv_text(manifest.titles[label]), repr(weight), _csv_text(source)])
@@ -205,7 +212,13 @@ def _csv_text(text: str) -> str:
     return f"'{text}" if text[:1] in "=+-@" and text else text
 
 
-def _png(image: Image.Image) -> bytes:
+def png_bytes(image: UInt8[np.ndarray, "3 h w"]) -> bytes:
+    """The PNG file that a set holds for an image."""
+    return encode_png(Image.fromarray(image.transpose(1, 2, 0)))
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """A PNG file, packed as small as Pillow can."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

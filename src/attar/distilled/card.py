@@ -31,7 +31,7 @@ configs:
 
 # {_cell(manifest.data.name)}, distilled
 
-![every class]({"preview.png"})
+![every class](preview.png)
 
 {len(manifest.classes)} classes, {manifest.ipc} synthetic image{"s" if manifest.ipc > 1 else ""} a class, distilled from
 {manifest.train_images:,} images with the method `{manifest.method}` on {backbones}.

@@ -32,14 +32,12 @@ class Protocol:
 PROTOCOLS = {
     protocol.id: protocol
     for protocol in (
-        Protocol("probe-v1", "converged", "l2", penalty=1e-4),
-        Protocol("probe-v1/std", "converged", "std", penalty=1e-2),
+        Protocol("probe-v1", "converged", "l2", penalty=1e-3),
+        Protocol("probe-v1/std", "converged", "std", penalty=1.0),
         Protocol("lgm-probe", "adam", views=0, restarts=5),
         Protocol("lgm-probe/bank64", "adam", views=64, restarts=5),
     )
 }
-
-PATH_PENALTIES = tuple(10 ** (-6 + 0.5 * k) for k in range(15))
 
 
 def protocol(name: str) -> Protocol:

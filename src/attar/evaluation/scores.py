@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 
@@ -49,20 +49,25 @@ class Difference:
 def paired_difference(
     first: Float[np.ndarray, "runs_a test"],
     second: Float[np.ndarray, "runs_b test"],
+    labels: Int[np.ndarray, " test"],
     *,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
     """Difference of the accuracies of two methods, given as correctness in 0..1 on the same test images.
 
-    Test images are resampled jointly, each method's runs (distillation seeds) independently.
+    Test images are resampled jointly and within their class (`labels`), each method's runs (distillation seeds)
+    independently.
     """
     random = np.random.default_rng(seed)
     tests = first.shape[1]
     drawn = np.empty(resamples)
     for start in range(0, resamples, 500):
         size = min(500, resamples - start)
-        weights = random.multinomial(tests, np.full(tests, 1 / tests), size=size) / tests
+        weights = np.empty((size, tests))
+        for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
+            share = np.full(len(members), 1 / len(members))
+            weights[:, members] = random.multinomial(len(members), share, size=size) / tests
         per_run_a, per_run_b = weights @ first.T, weights @ second.T
         runs_a = random.integers(len(first), size=(size, len(first)))
         runs_b = random.integers(len(second), size=(size, len(second)))

@@ -18,6 +18,8 @@ from attar.files import digest
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 
+_VERSION = "features-2"  # counts up when the same key would give other features
+
 
 @runtime_checkable
 class Cut(Protocol):
@@ -61,7 +63,7 @@ def extract(
     and preprocessing, its precision, and the cut. Raises BackboneError where features are not finite or all equal.
     """
     labels = torch.from_numpy(source.labels)
-    key = digest("features", source.fingerprint, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
+    key = digest(_VERSION, source.fingerprint, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
     shape = (len(source), cut.count, backbone.dim)
     values = read_cached(key, shape) if cache else None
     if values is None:

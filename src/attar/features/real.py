@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from jaxtyping import Float, Int
@@ -18,12 +18,14 @@ class RealFeatures:
 
     features: Features
     classes: int
+    header: dict[str, str] = field(default_factory=dict)
+    """What the features are, see ClassStatistics."""
 
     @cached_property
     def statistics(self) -> ClassStatistics:
-        """Class means over all images and views, with pooled scatter."""
+        """Class means over all images and views; no scatter, which no objective reads."""
         values, labels = self.rows()
-        return ClassStatistics.of(values, labels, self.classes, scatter="pooled")
+        return ClassStatistics.of(values, labels, self.classes, scatter="none", header=self.header)
 
     def rows(self) -> tuple[Float[Tensor, "rows dim"], Int[Tensor, " rows"]]:
         """One row a view, image by image, with its label."""

@@ -74,6 +74,11 @@ class ClassStatistics:
                 f"Statistics of different features can't be merged: {self.header} and {other.header}.",
                 "Compute both with the same backbone, views and data.",
             )
+        if self._shapes() != other._shapes():
+            raise SettingsError(
+                f"statistics of different shapes can't be merged: {self._shapes()} and {other._shapes()}",
+                "Compute both for the same classes, with the same scatter.",
+            )
         counts = self.counts + other.counts
         share = (other.counts.double() / counts.clamp(min=1))[:, None]
         gap = other.means - self.means
@@ -85,6 +90,10 @@ class ClassStatistics:
             else:
                 scatter = scatter + other.scatter + (weight * gap)[:, :, None] * gap[:, None, :]
         return ClassStatistics(counts, self.means + share * gap, scatter, self.header)
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Of means and scatter."""
+        return tuple(self.means.shape), None if self.scatter is None else tuple(self.scatter.shape)
 
     def save(self, path: Path) -> None:
         """Write to a safetensors file."""

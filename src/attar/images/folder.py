@@ -14,7 +14,7 @@ from attar.images.checks import check_names
 from attar.images.decode import decode
 from attar.images.memo import key, recall, remember
 from attar.images.source import Fact, ImageSource
-from attar.images.titles import find_titles, read_titles
+from attar.images.titles import find_titles
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _PARTS = frozenset({"train", "val", "valid", "validation", "test"})
@@ -27,12 +27,11 @@ class FolderSource(ImageSource):
     """Images in `path`/<class>/..., at any depth; classes and files are sorted as strings ("10" before "2").
 
     Files count as images by their ending (.jpg .jpeg .png .webp .bmp, in any case); hidden files and folders are
-    ignored. Titles come from `titles_file`, else from a classes.json in the folder or its parent, else they are the
-    folders' names. Raises ImageError for a folder that is missing, is a file, has fewer than two classes, or has a
-    class without images.
+    ignored. Titles come from a classes.json in the folder or its parent, else they are the folders' names.
+    Raises ImageError for a folder that is missing, is a file, has fewer than two classes, or has a class without images.
     """
 
-    def __init__(self, path: str | Path, titles_file: str | Path | None = None):
+    def __init__(self, path: str | Path):
         self._folder = Path(path)
         classes = _class_folders(self._folder)
         files = [_image_files(self._folder / name) for name in classes]
@@ -41,7 +40,7 @@ class FolderSource(ImageSource):
                 raise ImageError(
                     f"class {name} in {path} has no images", f"Images end in {', '.join(sorted(ENDINGS))}."
                 )
-        titles = read_titles(Path(titles_file), classes) if titles_file else find_titles(self._folder, classes)
+        titles = find_titles(self._folder, classes)
         labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in files])
         super().__init__(classes, titles, labels, str(path))
         self._names = [f"{name}/{file}" for name, found in zip(classes, files, strict=True) for file in found]
@@ -73,15 +72,17 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
     if not folder.exists():
         raise ImageError(f"there is no folder {folder}", _LAYOUT)
     if not folder.is_dir():
-        raise ImageError(f"{folder} is a file, not a folder", _LAYOUT)
+        raise ImageError(f"path {folder} is a file, not a folder", _LAYOUT)
     names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
     check_names(names, str(folder))
     if not names:
-        raise ImageError(f"{folder} holds no class folders", _LAYOUT)
+        raise ImageError(f"folder {folder} holds no class folders", _LAYOUT)
     if _PARTS.issuperset(names):
-        raise ImageError(f"{folder} holds {', '.join(names)} instead of class folders", f"Give {folder / names[0]}.")
+        raise ImageError(
+            f"folder {folder} holds {', '.join(names)} instead of class folders", f"Give {folder / names[0]}."
+        )
     if len(names) == 1:
-        raise ImageError(f"{folder} holds only one class, {names[0]}", f"Two are needed. {_LAYOUT}")
+        raise ImageError(f"folder {folder} holds only one class, {names[0]}", f"Two are needed. {_LAYOUT}")
     return names
 
 

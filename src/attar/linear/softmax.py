@@ -65,6 +65,6 @@ def softmax_regression(
     solved = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
     # Strong convexity: the objective is at most |gradient|² / (2 penalty) above its minimum.
     resolved = float((solved.jac**2).sum()) <= 2 * penalty * np.finfo(np.float64).eps * abs(float(solved.fun))
-    converged = float(np.abs(solved.jac).max()) <= limit or resolved
+    converged = bool(float(np.abs(solved.jac).max()) <= limit or resolved)
     weights, bias = solved.x[: classes * dim].reshape(classes, dim), solved.x[classes * dim :]
     return LinearClassifier(weights, bias, converged, int(solved.nit))
