@@ -22,7 +22,6 @@ from attar.errors import AttarError, ImageError
         ("x.npz is a file", "x.npz is a file."),
         ("Did you mean resnet18?", "Did you mean resnet18?"),
         ("3 images can't be read:\n  a.png\n  b.png", "3 images can't be read:\n  a.png\n  b.png"),
-        ("", ""),
     ],
 )
 def test_messages_and_hints_are_shown_as_sentences_and_kept_as_given(text: str, shown: str):

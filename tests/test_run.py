@@ -38,6 +38,7 @@ def test_a_folder_named_by_dots_has_its_run_beside_it(tmp_path, monkeypatch, out
 
 def test_other_settings_are_refused_with_the_difference(tmp_path):
     run = Run.begin(tmp_path / "x", SETTINGS)
+    run.save_checkpoint(3, {"a": torch.zeros(1)})
     before = (run.folder / "settings.toml").read_bytes()
     changed = {name: value for name, value in SETTINGS.items() if name != "flip"} | {"steps": 11, "extra": "new"}
     with pytest.raises(SettingsError) as caught:
@@ -46,6 +47,11 @@ def test_other_settings_are_refused_with_the_difference(tmp_path):
     assert "extra None -> 'new', flip True -> None, steps 10 -> 11." in message and "--restart" in caught.value.hint
     assert "lr" not in message.partition("settings:")[2]
     assert (run.folder / "settings.toml").read_bytes() == before
+
+
+def test_a_run_without_a_checkpoint_binds_nobody(tmp_path):
+    Run.begin(tmp_path / "x", {"steps": 10})
+    assert Run.begin(tmp_path / "x", {"steps": 11}).settings() == {"steps": 11}
 
 
 def test_restart_forgets_everything(tmp_path):

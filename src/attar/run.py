@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -48,9 +49,8 @@ class Run:
         folder = run.folder
         if restart and (folder / "settings.toml").is_file():
             shutil.rmtree(folder)
-        known = run.settings()
-        wanted = tomllib.loads(toml(settings))
-        if known is None:
+        known, wanted = run.settings(), tomllib.loads(toml(settings))
+        if known is None or not run.started:
             for leftover in (run._checkpoint, folder / "log.jsonl"):  # of a folder that was half deleted
                 leftover.unlink(missing_ok=True)
             write_text(folder / "settings.toml", toml(wanted))
@@ -63,6 +63,15 @@ class Run:
             )
         return run
 
+    @property
+    def started(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return self._checkpoint.is_file()
+
+    def holds(self, settings: Mapping[str, Value]) -> bool:
+        """Whether this is a started run with these settings."""
+        return self.started and self.settings() == tomllib.loads(toml(settings))
+
     def settings(self) -> dict[str, Value] | None:
         """What settings.toml says, or None where there is none."""
         try:
@@ -71,6 +80,22 @@ class Run:
             return None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{self.folder / 'settings.toml'} is damaged.", "Use --restart.") from error
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder; SettingsError where one is at work in it."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.folder}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise SettingsError(
+                f"another process is at work in {self.folder}", "wait for it, or choose another --out"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def note_place(self, **places: str) -> None:
         """Keep paths of this machine that are convenient later and decide nothing (`train`)."""

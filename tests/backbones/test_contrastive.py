@@ -51,7 +51,7 @@ def test_one_image_more_than_a_batch_is_no_obstacle():
 
 @pytest.mark.parametrize("shape", [(1, 3, 16, 16), (5, 3, 16, 12)])
 def test_images_it_cannot_learn_from_are_refused(shape):
-    with pytest.raises(BackboneError, match="can't train an encoder"):
+    with pytest.raises(BackboneError, match="Can't train an encoder"):
         train_encoder(torch.rand(shape))
 
 

@@ -58,7 +58,7 @@ def test_every_entry_of_the_catalogue_is_what_it_says(entry):
 
 
 def test_an_entry_without_weights_asks_for_a_file():
-    with pytest.raises(BackboneError, match=r"no hub has weights for 'cifar_resnet20'\n.*--weights FILE"):
+    with pytest.raises(BackboneError, match=r"No hub has weights for 'cifar_resnet20'\.\n.*--weights FILE"):
         backbone("cifar_resnet20")
 
 
@@ -145,7 +145,7 @@ def test_a_function_of_the_users_makes_the_network():
     ("name", "settings", "told"),
     [
         ("small", {}, "doesn't say which image size"),
-        ("absent", {}, "can't import"),
+        ("absent", {}, "Can't import"),
         ("not_a_module", {}, "returned a int"),
         ("small", {"model_args": {"depth": 3}, "image_size": 7}, "fails: TypeError: .*depth"),
         ("broken", {}, "'py:.*:broken' fails: ValueError: too small"),
@@ -168,11 +168,11 @@ def test_a_module_goes_by_the_name_of_its_class():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("timm:resnet81", r"timm has no network 'resnet81'\nDid you mean .*resnet18"),
-        ("cifar_resnet21", r"has no network 'cifar_resnet21'\nDid you mean .*cifar_resnet20"),
-        ("torchvision:sqeezenet1_1", r"torchvision has no network .*\nDid you mean .*squeezenet1_1"),
-        ("timm:resnet18.a1_in1", r"timm has no weights .*\nDid you mean .*resnet18\.a1_in1k"),
-        ("tim:resnet18", r"unknown prefix 'tim:' .*\nKnown prefixes: timm:, torchvision:, py:"),
+        ("timm:resnet81", r"Timm has no network 'resnet81'\.\nDid you mean .*resnet18"),
+        ("cifar_resnet21", r"has no network 'cifar_resnet21'\.\nDid you mean .*cifar_resnet20"),
+        ("torchvision:sqeezenet1_1", r"Torchvision has no network .*\nDid you mean .*squeezenet1_1"),
+        ("timm:resnet18.a1_in1", r"Timm has no weights .*\nDid you mean .*resnet18\.a1_in1k"),
+        ("tim:resnet18", r"Unknown prefix 'tim:' .*\nKnown prefixes: timm:, torchvision:, py:"),
     ],
 )
 def test_misspelt_names_suggest_the_nearest(name, told):

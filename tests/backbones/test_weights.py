@@ -132,12 +132,12 @@ def test_damaged_files_are_one_sentence(tmp_path: Path, state, name):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     else:
         path.write_bytes(b"" if name.startswith("empty") else b"not weights at all" * 11)
-    with pytest.raises(BackboneError, match="can't read weights"):
+    with pytest.raises(BackboneError, match=r"[Cc]an't read weights"):
         read_weights(path)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("absent.pth", "there is no weights file"), ("weights.onnx", "can't tell the format")]
+    ("name", "told"), [("absent.pth", "There is no weights file"), ("weights.onnx", "Can't tell the format")]
 )
 def test_files_that_are_not_there_or_of_another_kind(tmp_path: Path, name, told):
     with pytest.raises(BackboneError, match=told):

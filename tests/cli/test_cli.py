@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from attar import choose_settings
 from attar.cli import main
 from attar.synthesis.matching import Matching
 from small import CLASSES, coloured, network, write_folder
@@ -122,7 +123,7 @@ def test_later_settings_win_preset_file_set_flag(tmp_path, attar, train):
     )  # fmt: skip
     settings = json.loads(shown)["sets"][0]["settings"]
     assert code == 0 and (settings["steps"], settings["lr"], settings["grow_every"]) == (5, 0.25, 3)
-    assert settings["w_mean"] == 0.3
+    assert settings["w_mean"] == choose_settings("fast").w_mean > 0
 
 
 def harmful(path: Path) -> Path:
@@ -147,7 +148,7 @@ def spoil(folder: Path) -> Path:
 MISTAKES = {
     "missing folder": (lambda t, f: ["nowhere"], "no folder or file 'nowhere'"),
     "corrupt JPEG": (lambda t, f: [spoil(f)], "ant/bad.jpg"),
-    "empty class": (lambda t, f: [(f / "empty").mkdir() or f], "class empty"),
+    "empty class": (lambda t, f: [(f / "empty").mkdir() or f], "Class empty"),
     "unknown backbone": (lambda t, f: [f, "--backbone", "vit_tinny_patch16_224"], "vit_tinny"),
     "unknown function": (lambda t, f: [f, "--backbone", "py:small:nothing"], "py:small:nothing"),
     "weights that run code": (lambda t, f: [f, "--weights", harmful(t / "w.pth")], "would execute code"),
@@ -306,7 +307,7 @@ def test_what_the_machine_refuses_is_one_sentence_and_exit_code_2(tmp_path, atta
 
 def test_an_out_inside_a_file_is_one_sentence(tmp_path, attar, train):
     code, _, err = attar("distill", train, *SMALL, *QUICK, "--out", train / "x")
-    assert code == 2 and "Can't use" in err and "Not a directory" in err
+    assert code == 2 and f"Can't use {train}" in err and "Traceback" not in err
 
 
 def test_a_bug_whose_log_can_not_be_written_is_still_one_sentence(tmp_path, attar, train, monkeypatch):
@@ -338,13 +339,3 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int):
     from attar.cli.distill import _bytes
 
     assert _bytes(text) == size
-
-
-def test_the_full_row_of_the_published_probe_stands_with_the_others():
-    from types import SimpleNamespace as Row
-
-    from attar.cli.show import _tables
-
-    names = ["probe-v1", "lgm-probe", "lgm-probe/bank8", "lgm-probe/bank64", "lgm-probe/bank8"]
-    tables = _tables([Row(protocol=name) for name in names])
-    assert {name: len(rows) for name, rows in tables.items()} == {"probe-v1": 1, "lgm-probe": 2, "lgm-probe/bank64": 2}

@@ -217,6 +217,7 @@ def test_the_published_probe_takes_cached_views_where_fresh_ones_take_too_long(
         "ncm": expected,
         "full": "lgm-probe/bank8",
     }
+    assert {row.table for row in done.rows} == {expected}
     assert [seed for seed, _ in recipes[:5]] == [3407, 3408, 3409, 3410, 3411]
     assert recipes[-1][1] == {"epochs": 100, "batch": 128}
 

@@ -177,13 +177,13 @@ def test_a_thread_of_pixels_can_not_become_a_giant():
 def test_every_truncation_is_refused_in_words(kind, pixels):
     data = saved(Image.fromarray(pixels(31, 37, 3)), kind)
     for length in (0, 1, 5, 13, 29, len(data) // 2, len(data) * 3 // 4):
-        with pytest.raises(ImageError, match=r"empty|truncated or damaged|it is no"):
+        with pytest.raises(ImageError, match=r"empty|[Tt]runcated or damaged|It is no"):
             decode(data[:length])
 
 
 def test_damage_names_the_kind_of_file(pixels):
     data = saved(Image.fromarray(pixels(31, 37, 3)), "JPEG")
-    with pytest.raises(ImageError, match="truncated or damaged JPEG"):
+    with pytest.raises(ImageError, match="Truncated or damaged JPEG"):
         decode(data[: len(data) // 2])
 
 
@@ -200,9 +200,9 @@ def test_flipped_bytes_give_an_image_or_an_image_error(pixels):
 
 
 def test_other_kinds_of_files_are_refused(tmp_path):
-    with pytest.raises(ImageError, match="it is no JPEG, PNG"):
+    with pytest.raises(ImageError, match="It is no JPEG, PNG"):
         decode(b"hello, I am text")
-    with pytest.raises(ImageError, match="it is no JPEG, PNG"):
+    with pytest.raises(ImageError, match="It is no JPEG, PNG"):
         decode(saved(Image.new("L", (11, 7)), "TIFF"))
     with pytest.raises(ImageError, match="can't be read"):
         decode(tmp_path / "missing.jpg")

@@ -45,7 +45,7 @@ def test_nested_files_of_all_endings_are_found_and_hidden_or_other_ones_are_not(
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(ImageError, match="there is no folder"):
+    with pytest.raises(ImageError, match="There is no folder"):
         FolderSource(tmp_path / "nowhere")
 
 
@@ -63,7 +63,7 @@ def test_a_folder_without_class_folders(tmp_path):
 
 def test_an_empty_class_is_named(pets):
     (pets[0] / "eels").mkdir()
-    with pytest.raises(ImageError, match=r"class eels .* has no images"):
+    with pytest.raises(ImageError, match=r"Class eels .* has no images"):
         FolderSource(pets[0])
 
 
@@ -138,7 +138,7 @@ def test_titles_that_do_not_fit_are_refused(pets, tmp_path, name, text, message)
 
 
 def test_a_titles_file_that_is_missing(pets):
-    with pytest.raises(ImageError, match="can't read class names"):
+    with pytest.raises(ImageError, match="Can't read class names"):
         images.open(pets[0], class_names=pets[0] / "nowhere.txt")
 
 

@@ -44,7 +44,7 @@ def test_an_image_that_can_not_be_read_is_named_with_class_and_position(pets):
     folder, *_ = pets
     file = folder / "dogs" / "0003.png"
     file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(ImageError, match=r"can't read dogs/0003.png \(class dogs, image 4 of 5\): truncated"):
+    with pytest.raises(ImageError, match=r"Can't read dogs/0003.png \(class dogs, image 4 of 5\): truncated"):
         list(FolderSource(folder).read(range(5)))
 
 

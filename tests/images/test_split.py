@@ -60,5 +60,5 @@ def test_fractions_out_of_range_are_refused(fraction):
 
 
 def test_a_class_with_one_image_can_not_be_split():
-    with pytest.raises(ImageError, match=r"class 1 .* has 1 image"):
+    with pytest.raises(ImageError, match=r"Class 1 .* has 1 image"):
         split(of([0, 0, 1]))

@@ -111,5 +111,5 @@ def test_a_dataset_that_can_not_read_an_image_is_told_apart_from_a_bug(images):
 
 
 def test_labels_that_are_no_integers_are_refused(images):
-    with pytest.raises(ImageError, match="labels in Items"):
+    with pytest.raises(ImageError, match="Labels in Items"):
         DatasetSource(Items(images, targets=["cat"] * 5))

@@ -251,6 +251,41 @@ def test_the_training_images_are_known_by_hash(tmp_path):
 
 @pytest.mark.parametrize(("side", "low", "canvas"), [(224, 0.08, 256), (64, 0.5, 64), (32, 0.5, 32)])
 def test_small_images_are_cropped_less_and_digits_are_not_mirrored(side: int, low: float, canvas: int):
-    policy = distillation.view_policy(settings(), side)
+    policy = distillation.view_policy(settings(), coloured(3), side)
     assert (policy.canvas, policy.crop, policy.scale, policy.flip) == (canvas, side, (low, 1.0), True)
-    assert not distillation.view_policy(settings(), side, digits=True).flip
+    assert not distillation.view_policy(settings(), attar.open("digits"), side).flip
+    assert distillation.view_policy(settings(flip=True), attar.open("digits"), side).flip
+    assert distillation.view_policy(settings(scale_low=0.3), coloured(3), side).scale == (0.3, 1.0)
+
+
+def test_what_was_used_is_written_down(tmp_path):
+    used = distilled(tmp_path / "x").manifest.settings
+    assert (used["scale_low"], used["flip"]) == (0.5, True)
+
+
+def test_a_backbone_with_other_preprocessing_than_the_settings_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="ask for imagenet normalisation, and the backbone has native"):
+        distilled(tmp_path / "x", chosen=settings(normalise="imagenet"))
+
+
+def test_an_unknown_method_names_the_nearest(tmp_path):
+    with pytest.raises(SettingsError, match="no method 'sfn'") as caught:
+        distilled(tmp_path / "x", chosen=settings(method="sfn"))
+    assert "sfm" in caught.value.hint
+
+
+def test_a_refused_run_leaves_the_finished_one_alone(tmp_path):
+    import shutil
+
+    distilled(tmp_path / "x")
+    shutil.rmtree(tmp_path / "x.run")
+    with pytest.raises(SettingsError, match="holds a set with other settings: steps"):
+        distilled(tmp_path / "x", chosen=settings(steps=9))
+    distilled(tmp_path / "x")
+
+
+def test_two_processes_do_not_share_a_run(tmp_path):
+    from attar.run import Run
+
+    with Run.beside(tmp_path / "x").alone(), pytest.raises(SettingsError, match="nother process is at work"):
+        distilled(tmp_path / "x")

@@ -6,7 +6,7 @@ from attar.backbones.record import freeze
 from attar.errors import SettingsError
 from attar.synthesis.canvas import Pyramid
 from attar.synthesis.draws import Stream
-from attar.synthesis.matching import Matching, Schedule, Term
+from attar.synthesis.matching import Matching, Schedule, Term, _Repeat
 from attar.synthesis.objectives import Rows, StatisticalFlowMatching
 from attar.synthesis.views import ViewPolicy, cut_views, draw_windows
 
@@ -140,3 +140,10 @@ def test_rows_are_image_by_image():
     assert rows.image.tolist()[:4] == [0, 0, 0, 1]
     assert rows.view.tolist()[:4] == [0, 1, 2, 0]
     assert rows.label.tolist() == [image // IPC for image in rows.image.tolist()]
+
+
+def test_copies_of_an_image_add_their_gradients_in_order():
+    images = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    place, weights = torch.tensor([0, 0, 1, 0]), torch.tensor([[1.0], [2.0], [4.0], [8.0]]).double()
+    (_Repeat.apply(images, place) * weights).sum().backward()
+    assert images.grad.tolist() == [[11.0] * 3, [4.0] * 3]

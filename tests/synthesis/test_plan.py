@@ -12,10 +12,7 @@ from torch import nn
 
 from attar.backbones.record import freeze
 from attar.synthesis.canvas import Pyramid
-from attar.synthesis.matching import Matching, Schedule, Term
-from attar.synthesis.objectives import StatisticalFlowMatching
-from attar.synthesis.plan import bytes_per_view, fitting_chunk, free_bytes, make_plan
-from attar.synthesis.views import ViewPolicy
+from attar.synthesis.plan import Plan, bytes_per_view, fitting_chunk, free_bytes, make_plan
 from small import small_backbone
 
 
@@ -49,34 +46,28 @@ def test_bytes_a_view_are_what_a_hand_count_gives():
     assert conv == kept_inputs + 4 * (7 * 6 * 6 + 2 * 4 * 4)
 
 
-def small_matching() -> Matching:
-    backbone = small_backbone()
+def small_plan(**options) -> Plan:
     canvas = Pyramid(6, 8, seed=0)
-    labels = torch.arange(3).repeat_interleave(2)
-    terms = [Term(backbone, StatisticalFlowMatching(torch.randn(3, backbone.dim)))]
-    return Matching(canvas, labels, terms, ViewPolicy(8, 8), Schedule(100, 1e-2), views=3)
+    return make_plan(canvas, small_backbone(), views=3, side=8, steps=100, real_views=40, **options)
 
 
 def test_the_plan_adds_up():
-    matching = small_matching()
-    backbone = matching.terms[0].backbone
-    plan = make_plan(matching, backbone)
-    each = bytes_per_view(backbone, 8)
+    plan = small_plan()
+    each = bytes_per_view(small_backbone(), 8)
     assert (plan.images, plan.views, plan.chunk, plan.steps) == (6, 18, 18, 100)
     assert plan.activation_bytes == 18 * each > 0
     assert plan.canvas_bytes == 4 * 4 * 6 * 3 * (1 + 4 + 16 + 64)
     assert 0 < plan.step_seconds < 1
+    assert plan.reading_seconds == pytest.approx(plan.step_seconds / 18 / 1.1 * 40 / 2.2)
     assert "6 images, 18 views a step in one chunk, 100 steps" in str(plan)
 
 
 def test_memory_bounds_the_chunk_and_chunk_wins():
-    matching = small_matching()
-    backbone = matching.terms[0].backbone
-    each = bytes_per_view(backbone, 8)
-    assert make_plan(matching, backbone, memory=7 * each).chunk == 6
-    assert make_plan(matching, backbone, memory=7 * each, chunk=5).chunk == 5
-    assert make_plan(matching, backbone, chunk=99).chunk == 18
-    assert "chunks of 6, two passes" in str(make_plan(matching, backbone, memory=7 * each))
+    each = bytes_per_view(small_backbone(), 8)
+    assert small_plan(memory=7 * each).chunk == 6
+    assert small_plan(memory=7 * each, chunk=5).chunk == 5
+    assert small_plan(chunk=99).chunk == 18
+    assert "chunks of 6, two passes" in str(small_plan(memory=7 * each))
 
 
 def test_free_memory_is_a_part_of_this_machines():
@@ -85,6 +76,4 @@ def test_free_memory_is_a_part_of_this_machines():
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.1, "10 s"), (2.0, "3 minutes"), (90.0, "2.5 hours")])
 def test_durations_are_told_as_people_do(seconds: float, text: str):
-    matching = small_matching()
-    plan = replace(make_plan(matching, matching.terms[0].backbone), step_seconds=seconds)
-    assert f"about {text} and" in str(plan)
+    assert f"about {text}, after" in str(replace(small_plan(), step_seconds=seconds))

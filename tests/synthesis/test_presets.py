@@ -11,10 +11,25 @@ from attar.synthesis import PRESETS, choose_settings
 def test_paper_is_what_the_authors_published():
     paper = choose_settings("paper").model_dump()
     published = {
-        "steps": 5001, "lr": 2e-3, "grow_every": 200, "restart_adam": True, "normalise": "imagenet", "views": 1,
-        "noise": 0.5, "noise_mean": 0.5, "noise_std": 0.2, "scale_low": 0.08, "scale_high": 1.0, "flip": True,
-        "canvas": "pyramid", "tail": 0.0, "w_mean": 0.0, "w_scale": 0.0, "statistics_views": 0, "seed": 3407,
-    }  # fmt: skip
+        "steps": 5001,
+        "lr": 2e-3,
+        "grow_every": 200,
+        "restart_adam": True,
+        "normalise": "imagenet",
+        "views": 1,
+        "noise": 0.5,
+        "noise_mean": 0.5,
+        "noise_std": 0.2,
+        "scale_low": None,
+        "scale_high": 1.0,
+        "flip": None,
+        "canvas": "pyramid",
+        "tail": 0.0,
+        "w_mean": 0.0,
+        "w_scale": 0.0,
+        "statistics_views": 0,
+        "seed": 3407,
+    }  # fmt: skip; a crop's size and mirroring are the published ones by the size of the image
     assert {name: paper[name] for name in published} == published
 
 
@@ -51,7 +66,7 @@ def test_an_unknown_setting_or_preset_names_the_nearest(tmp_path):
     ("name", "value"),
     [
         ("ipc", 0), ("steps", 0), ("views", 1.5), ("lr", 0), ("lr", float("inf")), ("lr", "fast"), ("tail", 1.1),
-        ("noise_mean", float("nan")), ("scale_low", 0), ("canvas", "cubes"), ("method", "gan"), ("seed", -1),
+        ("noise_mean", float("nan")), ("scale_low", 0), ("canvas", "cubes"), ("seed", -1),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named_with_what_is_permitted(name: str, value):
@@ -67,3 +82,10 @@ def test_a_file_that_is_missing_or_no_toml_is_one_sentence(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(SettingsError, match=r"Can't read settings from .*mine\.toml"):
         choose_settings(file=file)
+
+
+def test_a_crop_cannot_be_smaller_than_its_smallest():
+    with pytest.raises(SettingsError, match=r"scale_low 0\.9 is above scale_high 0\.5"):
+        choose_settings(scale_low=0.9, scale_high=0.5)
+    with pytest.raises(SettingsError, match="seed"):
+        choose_settings(seed=2**63)

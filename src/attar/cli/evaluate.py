@@ -44,6 +44,9 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "fp32",
     skip_corrupt: SkipCorrupt = False,
+    drop_shared: Annotated[
+        bool, typer.Option("--drop-shared", help="Leave out test images that are exact copies of training images.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Measure distilled sets beside real images, class means and the full data.
@@ -71,6 +74,7 @@ def evaluate(
             protocols=names,
             device=device,
             precision=precision,
+            drop_shared=drop_shared,
             progress=progress,
         )
     if json:

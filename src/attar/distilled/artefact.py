@@ -23,7 +23,7 @@ from attar.distilled.card import card
 from attar.distilled.manifest import SCHEMA, Manifest
 from attar.distilled.preview import preview
 from attar.errors import ArtefactError, ImageError
-from attar.files import safe_names, sha256, write_bytes, write_text
+from attar.files import safe_names, sha256, sync, write_bytes, write_text
 from attar.images.arrays import ArraySource
 from attar.images.decode import decode
 from attar.images.source import ImageSource
@@ -236,6 +236,7 @@ def _replace(new: Path, path: Path) -> None:
         if old is not None:
             old.rename(path)
         raise
+    sync(path.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -18,7 +18,16 @@ from attar.features import extract, read_squares
 from attar.images.source import ImageSource
 from attar.progress import Progress
 from attar.synthesis.draws import Stream
-from attar.synthesis.views import CentreView, RandomViews, ViewPolicy, canvas_side, cut_views, draw_windows
+from attar.synthesis.views import (
+    CentreView,
+    RandomViews,
+    ViewPolicy,
+    canvas_side,
+    cut_views,
+    draw_windows,
+    may_mirror,
+    smallest_crop,
+)
 
 _FRESH_LIMIT_SECONDS = 600
 _SEED = 3407  # where the authors' restarts begin
@@ -42,9 +51,8 @@ class Bench:
     def __init__(self, backbone: Backbone, test: ImageSource, classes: tuple[str, ...], progress: Progress):
         self.backbone, self.classes, self.progress = backbone, classes, progress
         side = canvas_side(backbone.image_size)
-        low = 0.5 if side <= 64 else 0.08
-        digits = test.grey and side <= 64
-        self.policy = ViewPolicy(side, backbone.image_size, scale=(low, 1.0), flip=not digits)
+        scale = (smallest_crop(side), 1.0)
+        self.policy = ViewPolicy(side, backbone.image_size, scale=scale, flip=may_mirror(test, side))
         self.test_labels = self.labels(test).numpy()
         self.test_features = self.centre_features(test, "test images")
 

@@ -28,7 +28,7 @@ class FolderSource(ImageSource):
 
     Files count as images by their ending (.jpg .jpeg .png .webp .bmp, in any case); hidden files and folders are
     ignored. Titles come from a classes.json in the folder or its parent, else they are the folders' names.
-    Raises ImageError for a folder that is missing, is a file, has fewer than two classes, or has a class without images.
+    ImageError for a folder that is missing, is a file, has fewer than two classes, or has a class without images.
     """
 
     def __init__(self, path: str | Path):

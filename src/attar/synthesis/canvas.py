@@ -139,7 +139,7 @@ class Pyramid(Canvas):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._levels = {
             int(name.removeprefix("level_")): level.detach().clone().to(self._device, self._dtype)
-            for name, level in sorted(state.items())
+            for name, level in sorted(state.items(), key=lambda item: int(item[0].removeprefix("level_")))
         }
         self._require_gradients()
 
@@ -160,7 +160,7 @@ class Pyramid(Canvas):
 
 @final
 class Pixels(Canvas):
-    """One level at full size: N(0, 1) noise, the pyramid's colour map and sigmoid, or starting `images` in 0..1."""
+    """One level at full size, N(0, 1) noise at first, with the pyramid's colour map and sigmoid."""
 
     def __init__(
         self,

@@ -18,7 +18,6 @@ class Stream(IntEnum):
     SYNTHESIS = 1  # views of synthetic images
     STATISTICS = 2  # views of real images
     PROBE = 3  # views of images that a probe learns from
-    SELECTION = 4  # random real images
 
 
 def generator(seed: int, stream: Stream, *, step: int = 0, image: int = 0, view: int = 0) -> np.random.Generator:

@@ -49,6 +49,25 @@ class Schedule:
         return self.lr if left >= 1 else self.lr * 0.5 * (1 - math.cos(math.pi * left))
 
 
+class _Repeat(torch.autograd.Function):
+    """`images[place]` whose backward adds rows one after the other.
+
+    Plain indexing adds them in parallel, and the sum's last bits then depend on the threads' order.
+    """
+
+    @staticmethod
+    def forward(ctx, images: Tensor, place: Tensor) -> Tensor:
+        ctx.place, ctx.count = place.tolist(), len(images)
+        return images[place.to(images.device)]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        total = gradient.new_zeros(ctx.count, *gradient.shape[1:])
+        for row, image in enumerate(ctx.place):
+            total[image] += gradient[row]
+        return total, None
+
+
 class Matching:
     """The state of a run: canvas, optimiser, and what is drawn at which step."""
 
@@ -110,7 +129,7 @@ class Matching:
         ids, place = self.rows.image[chunk].unique(return_inverse=True)
         images = self.canvas.images(ids)
         if len(ids) < len(chunk):
-            images = images[place.to(images.device)]
+            images = _Repeat.apply(images, place)
         windows = draw_windows(
             self.policy,
             self.seed,

@@ -5,25 +5,27 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from attar.backbones.record import Backbone
-from attar.synthesis.matching import Matching
+from attar.synthesis.canvas import Canvas
 
 # Gradient caching adds a second forward: 3.2 in place of 2.2 forwards a view. Views, canvas and Adam add a tenth.
-_CACHING, _BESIDE = 1.45, 1.1
+_CACHING, _BESIDE, _BACKWARD = 1.45, 1.1, 2.2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cost of a run: `views` a step in chunks of `chunk`, and what a step takes."""
+    """Cost of a run: `views` a step in chunks of `chunk`, what a step takes, and reading the real images before."""
 
     images: int
     views: int
     chunk: int
     steps: int
     step_seconds: float
+    reading_seconds: float
     activation_bytes: int
     canvas_bytes: int
 
@@ -31,26 +33,41 @@ class Plan:
         passes = "one chunk" if self.chunk >= self.views else f"chunks of {self.chunk}, two passes"
         memory = self.activation_bytes + self.canvas_bytes
         return (
-            f"{self.images} images, {self.views} views a step in {passes}, {self.steps} steps: "
-            f"about {_duration(self.step_seconds * self.steps)} and {memory / 2**20:,.0f} MB beside the backbone"
+            f"{self.images} images, {self.views} views a step in {passes}, {self.steps} steps: about "
+            f"{_duration(self.step_seconds * self.steps)}, after {_duration(self.reading_seconds)} for the features of "
+            f"the real images where they aren't cached; {memory / 2**20:,.0f} MB beside the backbone"
         )
 
 
-def make_plan(matching: Matching, backbone: Backbone, *, memory: int | None = None, chunk: int | None = None) -> Plan:
-    """Measure one view's activations, fit the chunk into `memory` bytes (default: half of what is free), time it."""
-    device = backbone.device
-    side, views = matching.policy.crop, len(matching.rows)
+def make_plan(
+    canvas: Canvas,
+    backbone: Backbone,
+    *,
+    views: int,
+    side: int,
+    steps: int,
+    real_views: int,
+    memory: int | None = None,
+    chunk: int | None = None,
+) -> Plan:
+    """Measure one view of `side` pixels, fit the chunk into `memory` bytes (default: half of what is free), time it.
+
+    `views` are shown of each of the canvas' images in each of `steps`; `real_views` views of real images go through
+    the backbone once, forward only.
+    """
+    rows = canvas.count * views
     each = bytes_per_view(backbone, side)
-    chunk = min(chunk, views) if chunk else fitting_chunk(views, each, memory or free_bytes(device) // 2)
+    chunk = min(chunk, rows) if chunk else fitting_chunk(rows, each, memory or free_bytes(backbone.device) // 2)
     seconds = _seconds_per_view(backbone, side, min(chunk, 8))
     return Plan(
-        images=matching.canvas.count,
-        views=views,
+        images=canvas.count,
+        views=rows,
         chunk=chunk,
-        steps=matching.schedule.steps,
-        step_seconds=seconds * views * _BESIDE * (_CACHING if chunk < views else 1),
+        steps=steps,
+        step_seconds=seconds * rows * _BESIDE * (_CACHING if chunk < rows else 1),
+        reading_seconds=seconds * real_views / _BACKWARD,
         activation_bytes=chunk * each,
-        canvas_bytes=4 * 4 * matching.canvas.size,  # fp32 values, gradient, two moments
+        canvas_bytes=4 * 4 * canvas.size,  # fp32 values, gradient, two moments
     )
 
 
@@ -74,10 +91,14 @@ def bytes_per_view(backbone: Backbone, side: int) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be taken on `device`."""
+    """Memory that can still be taken on `device`; half of the machine's where the system doesn't say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def fitting_chunk(rows: int, each: int, budget: int) -> int:

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attar.errors import SettingsError, nearest
 
@@ -20,9 +20,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    method: Literal["sfm"] = "sfm"
+    method: str = Field("sfm", description="name of an objective")
     ipc: int = Field(1, ge=1, description="images per class")
-    seed: int = Field(3407, ge=0)
+    seed: int = Field(3407, ge=0, lt=2**63)
     steps: int = Field(5000, ge=1)
     views: int = Field(1, ge=1, description="views of each image in a step")
     lr: float = Field(2e-3, gt=0, description="Adam's learning rate")
@@ -30,9 +30,11 @@ class Settings(BaseModel):
     canvas: Literal["pyramid", "pixels"] = "pyramid"
     grow_every: int = Field(200, ge=1, description="steps between two levels of the pyramid")
     restart_adam: bool = Field(False, description="forget Adam's moments when a level is added")
-    scale_low: float = Field(0.08, gt=0, le=1, description="smallest share of the area that a crop covers")
+    scale_low: float | None = Field(
+        None, gt=0, le=1, description="smallest share of the area that a crop covers (.08; .5 up to 64 px)"
+    )
     scale_high: float = Field(1.0, gt=0, le=1)
-    flip: bool = True
+    flip: bool | None = Field(None, description="mirror half of the views (yes, but for digits)")
     noise: float = Field(0.0, ge=0, le=1, description="share of the views with Gaussian noise")
     noise_mean: float = 0.0
     noise_std: float = Field(0.2, ge=0)
@@ -41,6 +43,12 @@ class Settings(BaseModel):
     w_scale: float = Field(0.0, ge=0, description="weight of the scale (sfm.md 7)")
     paper_quirks: bool = Field(False, description="the authors' divisor at ipc > 1 (sfm.md 10)")
     normalise: Literal["native", "imagenet"] = "native"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Settings:
+        if self.scale_low is not None and self.scale_low > self.scale_high:
+            raise ValueError(f"scale_low {self.scale_low} is above scale_high {self.scale_high}")
+        return self
 
 
 _AUTHORS_NOISE = {"noise": 0.5, "noise_mean": 0.5, "noise_std": 0.2}
@@ -61,7 +69,7 @@ def choose_settings(preset: str = "attar", file: Path | None = None, **flags: An
         return Settings(**(PRESETS[preset] | _read(file) | given))
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = str(first["loc"][0]) if first["loc"] else "scale_low"
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"There is no setting {name!r}.", nearest(name, Settings.model_fields)) from error
         allowed = first["msg"][0].lower() + first["msg"][1:]

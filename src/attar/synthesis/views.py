@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attar.files import digest
+from attar.images.source import ImageSource
 from attar.synthesis.draws import Stream, generator
 
 
@@ -44,6 +45,16 @@ class ViewPolicy:
 def canvas_side(crop: int) -> int:
     """The published 256 px for a crop of 224, in proportion for other sides; small images are not cropped."""
     return crop if crop <= 64 else round(crop * 8 / 7)
+
+
+def smallest_crop(canvas: int) -> float:
+    """The published smallest share of the area for large images; small ones are cropped less."""
+    return 0.5 if canvas <= 64 else 0.08
+
+
+def may_mirror(source: ImageSource, canvas: int) -> bool:
+    """Digits and letters change their meaning in a mirror: small grey images are taken for such."""
+    return not (source.grey and (canvas <= 64 or source.location.startswith("digits")))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,14 @@
 """Objectives by name: how each is built from what is known of the real data and the run's settings."""
 
+from collections.abc import Callable
+
+from attar.features import RealFeatures
 from attar.synthesis.objectives.base import FeatureLoss, Objective, Rows
 from attar.synthesis.objectives.sfm import StatisticalFlowMatching
+from attar.synthesis.presets import Settings
 
-__all__ = ["FeatureLoss", "Objective", "Rows", "StatisticalFlowMatching"]
+OBJECTIVES: dict[str, Callable[[RealFeatures, Settings], Objective]] = {
+    "sfm": StatisticalFlowMatching.build,
+}
+
+__all__ = ["OBJECTIVES", "FeatureLoss", "Objective", "Rows", "StatisticalFlowMatching"]

@@ -17,7 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attar.errors import SettingsError
+from attar.features import RealFeatures
 from attar.synthesis.objectives.base import FeatureLoss, Objective, Rows
+from attar.synthesis.presets import Settings
 
 
 @final
@@ -43,6 +45,16 @@ class StatisticalFlowMatching(Objective):
             raise SettingsError("The real class means are not finite.", "Check the backbone's weights and mean/std.")
         if _norm(_centred(self.real)) == 0:
             raise SettingsError("All real class means are equal.", "The backbone sees no difference between classes.")
+
+    @classmethod
+    def build(cls, real: RealFeatures, settings: Settings) -> StatisticalFlowMatching:
+        """The objective of a run: towards the real class means, with the settings' options."""
+        return cls(
+            real.statistics.means,
+            w_mean=settings.w_mean,
+            w_scale=settings.w_scale,
+            images_per_class=settings.ipc if settings.paper_quirks else None,
+        )
 
     def at(self, step: int) -> Callable[[Tensor, Rows], FeatureLoss]:
         del step  # the target never changes
