@@ -85,7 +85,7 @@ class Run:
     def alone(self) -> Iterator[None]:
         """Keep other processes out of the folder; SettingsError where one is at work in it."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.folder}.lock", timeout=0)
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"), timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
