@@ -83,6 +83,7 @@ def evaluate(
         show_evaluation(result)
         folder = str(sets[0] / "images")
         look = f"look at {sets[0] / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
+        sys.stdout.flush()
         print(f"Next: {look}", file=sys.stderr)
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _FIGURES = ("loss", "cosine", "worst_class")
 _QUIET_SECONDS = 5
+_LEGEND = (
+    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means: the "
+    "probe on the true means; full: on all images. Differences in points with their 95 % interval."
+)
 
 
 class Shown(Progress):
@@ -92,13 +96,13 @@ def show_evaluation(evaluation: Evaluation) -> None:
         f"({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}"
         for row, other, difference in differences
     ]
-    for text in (*compared, *beaten, *evaluation.remarks):
+    for text in (_LEGEND, *compared, *beaten, *evaluation.remarks):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(name: str, rows: Sequence[Row]) -> Table:
     table = Table(title=f"{name} on {rows[0].evaluated_on}, {rows[0].n_test} test images", title_justify="left")
-    for heading in ("method", "set", "images a class", "accuracy %", "± over sets", "95 % interval", "bytes"):
+    for heading in ("method", "set", "ipc", "accuracy %", "±", "95 % interval", "bytes"):
         table.add_column(heading, justify="left" if heading in ("method", "set") else "right")
     for row in rows:
         table.add_row(

@@ -27,6 +27,7 @@ from attar.files import safe_names, sha256, sync, write_bytes, write_text
 from attar.images.arrays import ArraySource
 from attar.images.decode import decode
 from attar.images.source import ImageSource
+from attar.run import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +128,8 @@ def load(path: str | Path) -> DistilledSet:
     path = Path(path)
     file = path / "attar.json"
     if not file.is_file():
+        if Run.beside(path).started:
+            raise ArtefactError(f"{path} isn't finished", "give the distill command again: it continues")
         raise ArtefactError(f"{path} is not a distilled set: it has no attar.json.", "Give the folder named by --out.")
     try:
         manifest = Manifest.model_validate_json(file.read_bytes())

@@ -11,7 +11,8 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Summary:
-    """Accuracy in percent: mean over seeds, their unbiased deviation, and the 95 % t-interval (None for one seed)."""
+    """Accuracy in percent: mean over seeds, their unbiased deviation, and the 95 % t-interval, cut off
+    at 0 and 100 (None for one seed)."""
 
     accuracy: float
     std: float
@@ -25,7 +26,7 @@ def summarise(accuracies: list[float]) -> Summary:
         return Summary(float(values[0]), 0.0, None)
     mean, std = float(values.mean()), float(values.std(ddof=1))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * std / np.sqrt(len(values))
-    return Summary(mean, std, (mean - half, mean + half))
+    return Summary(mean, std, (max(mean - half, 0.0), min(mean + half, 100.0)))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,11 @@ def _open_name(spec: str | Path) -> ImageSource:
 
 
 def _hint(spec: str) -> str:
-    guess = nearest(spec, _DIGITS)
+    """The nearest of what lies beside the missing path and, for a bare word, of the embedded sets."""
+    path = Path(spec)
+    beside = [str(path.with_name(each.name)) for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    known = beside + (list(_DIGITS) if path.name == spec else [])
+    guess = nearest(spec, known) if known else ""
     return f"{guess} {_ACCEPTED}" if guess.startswith("Did") else _ACCEPTED
 
 

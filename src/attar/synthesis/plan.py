@@ -35,7 +35,7 @@ class Plan:
         return (
             f"{self.images} images, {self.views} views a step in {passes}, {self.steps} steps: about "
             f"{_duration(self.step_seconds * self.steps)}, after {_duration(self.reading_seconds)} for the features of "
-            f"the real images where they aren't cached; {memory / 2**20:,.0f} MB beside the backbone"
+            f"the real images where they aren't cached; {memory / 2**20:,.0f} MB on top of the backbone"
         )
 
 
