@@ -3,8 +3,8 @@
     python benchmarks/ablation.py --out runs/ablation --seeds 2
 
 A quarter of the *training* images is held out and decides; the validation images are measured beside it and decide
-nothing. Each setting is distilled on ViT-Ti with the rest of the `fast` preset and w_mean = 0.3, then probed on ViT-Ti and on
-MobileNetV2. Runs resume; with `--seed N` one process does one seed, so that two can work side by side.
+nothing. Each setting is distilled on ViT-Ti with the rest of the `fast` preset and w_mean = 0.3, then probed on ViT-Ti
+and MobileNetV2. Runs resume; with `--seed N` one process does one seed, so that two can work side by side.
 """
 
 from __future__ import annotations
