@@ -27,6 +27,10 @@ def test_the_factors_of_the_table_of_t(count: int, t: float):
     assert (summary.ci95[1] - summary.accuracy) * math.sqrt(count) == pytest.approx(t, abs=5e-4)
 
 
+def test_an_interval_stays_among_the_percentages():
+    assert summarise([99.0, 96.0, 100.0]).ci95[1] == 100 and summarise([0.0, 1.0, 0.0]).ci95[0] == 0
+
+
 def test_one_seed_has_no_interval():
     assert summarise([47.0]).ci95 is None and summarise([47.0]).std == 0 and summarise([47.0]).accuracy == 47
 
