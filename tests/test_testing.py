@@ -20,6 +20,19 @@ def test_flow_matching_is_an_objective(weights):
     check_objective(lambda real: StatisticalFlowMatching(real, **weights))
 
 
+def test_an_objective_for_a_number_of_images_a_class_is_shown_that_many():
+    shown = []
+
+    class Watched(Broken):
+        def at(self, step):
+            judge = super().at(step)
+            return lambda features, rows: shown.append(rows.label.tolist()) or judge(features, rows)
+
+    labels = [4, 3, 2, 1, 0, 0]
+    check_objective(lambda real: Watched(real, "none"), labels=labels)
+    assert shown[0] == labels and {len(label) for label in shown} == {6, 12}
+
+
 @dataclass(frozen=True, eq=False)
 class Broken(Objective):
     """Flow matching with one fault."""

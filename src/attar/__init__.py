@@ -13,12 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attar.backbones import Backbone, backbone
+    from attar.backbones import Backbone, backbone, list_backbones
     from attar.distilled import DistilledSet, load
     from attar.errors import AttarError
     from attar.evaluation import evaluate
     from attar.images import ImageSource, open, split
-    from attar.synthesis import choose_settings, distill
+    from attar.synthesis import choose_settings, class_statistics, distill
 
 _HOMES = {
     "AttarError": "attar.errors",
@@ -27,8 +27,10 @@ _HOMES = {
     "ImageSource": "attar.images",
     "backbone": "attar.backbones",
     "choose_settings": "attar.synthesis",
+    "class_statistics": "attar.synthesis",
     "distill": "attar.synthesis",
     "evaluate": "attar.evaluation",
+    "list_backbones": "attar.backbones",
     "load": "attar.distilled",
     "open": "attar.images",
     "split": "attar.images",
@@ -41,8 +43,10 @@ __all__ = [
     "ImageSource",
     "backbone",
     "choose_settings",
+    "class_statistics",
     "distill",
     "evaluate",
+    "list_backbones",
     "load",
     "open",
     "split",

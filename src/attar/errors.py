@@ -3,6 +3,7 @@
 AttarError                the user can mend it; the command line prints it and exits with 2
 ├── ImageError            images that can't be opened, read or decoded
 ├── BackboneError         unknown names, weights that don't fit, features that can't be right
+├── FileError             files of ours that are damaged or find no room on the disk
 ├── SettingsError         a setting out of range, or settings that don't go together
 ├── ArtefactError         a distilled set that is missing, incomplete or altered
 └── EvaluationError       sets, classes and protocols that don't fit each other
@@ -38,6 +39,10 @@ class ImageError(AttarError):
 
 class BackboneError(AttarError):
     """A backbone that is unknown, whose weights don't fit, or whose features can't be right."""
+
+
+class FileError(AttarError):
+    """A file of ours that is damaged, or finds no room on the disk."""
 
 
 class SettingsError(AttarError):

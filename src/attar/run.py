@@ -1,7 +1,7 @@
 """A run's folder: what was asked, what happened, and where to continue.
 
 settings.toml            what decides the result; a run with other settings is refused, or started afresh
-places.toml              where on this machine the training images are
+places.toml              where the run works on this machine: training images, device, chunk, process
 log.jsonl                one line of figures every few steps
 checkpoint.safetensors   the state after a step
 pictures/                what the images looked like along the way
@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
 import threading
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from attar.errors import SettingsError
-from attar.files import write_atomic, write_text
+from attar.errors import FileError, SettingsError
+from attar.files import append_line, make_folder, sweep, sync, write_text
+from attar.tensors import read_tensors, write_tensors
 
 Value = str | int | float | bool | list[float] | None
 
@@ -49,19 +49,21 @@ class Run:
         folder = run.folder
         if restart and (folder / "settings.toml").is_file():
             shutil.rmtree(folder)
+        sweep(folder)
         known, wanted = run.settings(), tomllib.loads(toml(settings))
         if known is None or not run.started:
-            for leftover in (run._checkpoint, folder / "log.jsonl"):  # of a folder that was half deleted
+            for leftover in (run._checkpoint, run._log):  # of a folder that was half deleted
                 leftover.unlink(missing_ok=True)
             write_text(folder / "settings.toml", toml(wanted))
-        elif known != wanted:
-            names = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
-            changes = ", ".join(f"{name} {known.get(name)!r} -> {wanted.get(name)!r}" for name in names)
-            raise SettingsError(
-                f"{folder} holds a run with other settings: {changes}.",
-                "Use --restart to start afresh, or another --out.",
-            )
+        else:
+            _refuse_changes(folder, known, wanted, known.keys() | wanted.keys())
         return run
+
+    def refuse_others(self, settings: Mapping[str, Value]) -> None:
+        """SettingsError where a started run differs from `settings`, which may be a part of all."""
+        known = self.settings()
+        if known is not None and self.started:
+            _refuse_changes(self.folder, known, tomllib.loads(toml(settings)), settings.keys())
 
     @property
     def started(self) -> bool:
@@ -84,13 +86,14 @@ class Run:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes out of the folder; SettingsError where one is at work in it."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder.parent)
         lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"), timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
+            who = f" (number {self.place('process')})" if self.place("process") else ""
             raise SettingsError(
-                f"another process is at work in {self.folder}", "wait for it, or choose another --out"
+                f"another process{who} is at work in {self.folder}", "wait for it, or choose another --out"
             ) from error
         try:
             yield
@@ -98,44 +101,45 @@ class Run:
             lock.release()
 
     def note_place(self, **places: str) -> None:
-        """Keep paths of this machine that are convenient later and decide nothing (`train`)."""
-        write_text(self.folder / "places.toml", toml(places))
+        """Keep what is true of this machine, is convenient later and decides nothing (`train`, `chunk`)."""
+        write_text(self._places, toml(places))
 
     def place(self, name: str) -> str | None:
-        """A path that `note_place` kept, or None."""
+        """What `note_place` kept, or None."""
+        return self.places().get(name)
+
+    def places(self) -> dict[str, str]:
+        """All that `note_place` kept; nothing where the file is missing or damaged."""
         try:
-            return tomllib.loads((self.folder / "places.toml").read_text()).get(name)
-        except (FileNotFoundError, tomllib.TOMLDecodeError):
-            return None
+            return {key: str(value) for key, value in tomllib.loads(self._places.read_text()).items()}
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+            return {}
 
     def save_checkpoint(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Keep the state after `step` steps, in place of the last one."""
-        tensors = {name: value.contiguous() for name, value in state.items()}
-        metadata = {"step": str(step)}
-        write_atomic(self._checkpoint, lambda path: save_file(tensors, path, metadata))
+        if self._log.is_file():
+            sync(self._log)
+        write_tensors(self._checkpoint, state, {"step": str(step)})
 
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor]] | None:
         """(steps done, state) of the last checkpoint, or None."""
         try:
-            with safe_open(self._checkpoint, "pt") as file:
-                step = int(file.metadata()["step"])
-                return step, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            state, metadata = read_tensors(self._checkpoint)
+            return int(metadata["step"]), state
         except FileNotFoundError:
             return None
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (FileError, KeyError, ValueError) as error:
             raise SettingsError(f"{self._checkpoint} is damaged.", "Use --restart.") from error
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Append a line to log.jsonl."""
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+        append_line(self._log, json.dumps({"step": step, **figures}))
 
     def forget_log_from(self, step: int) -> None:
         """Drop the lines of steps that a resumed run will take again."""
-        path = self.folder / "log.jsonl"
-        if path.is_file():
-            whole = (line for line in path.read_text().splitlines() if line.endswith("}"))
-            write_text(path, "".join(f"{line}\n" for line in whole if json.loads(line)["step"] < step))
+        if self._log.is_file():
+            lines = self._log.read_text(errors="replace").splitlines()
+            write_text(self._log, "".join(f"{line}\n" for line in lines if _step_of(line) < step))
 
     @property
     def pictures(self) -> Path:
@@ -145,6 +149,33 @@ class Run:
     @property
     def _checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
+
+    @property
+    def _places(self) -> Path:
+        return self.folder / "places.toml"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+
+def _refuse_changes(
+    folder: Path, known: Mapping[str, Value], wanted: Mapping[str, Value], names: Iterable[str]
+) -> None:
+    differing = sorted(name for name in names if known.get(name) != wanted.get(name))
+    if differing:
+        changes = ", ".join(f"{name} {known.get(name)!r} -> {wanted.get(name)!r}" for name in differing)
+        raise SettingsError(
+            f"{folder} holds a run with other settings: {changes}.", "Use --restart to start afresh, or another --out."
+        )
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of the log; infinite for one that a kill has cut."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 def toml(values: Mapping[str, Value]) -> str:

@@ -9,7 +9,7 @@ says what is violated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,17 +23,22 @@ if TYPE_CHECKING:
 _STEPS = 20_000
 
 
-def check_objective(make: Callable[[Tensor], Objective]) -> None:
-    """Check the objective that `make` builds from real class means (float64 [5, 7])."""
+def check_objective(
+    make: Callable[[Tensor], Objective], labels: Sequence[int] = (0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4)
+) -> None:
+    """Check the objective that `make` builds from real class means (float64 [5, 7]).
+
+    It is shown one image for each of `labels`: give them where the objective is made for a number of images a class.
+    """
     import torch
 
     from attar.synthesis.objectives import Rows
 
     random = torch.Generator().manual_seed(0)
     objective = make(torch.randn(5, 7, generator=random, dtype=torch.float64))
-    label = torch.tensor([0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4])
-    rows = Rows(torch.arange(11), torch.zeros(11, dtype=torch.int64), label)
-    features = torch.randn(11, 7, generator=random, dtype=torch.float64)
+    label, count = torch.tensor(labels), len(labels)
+    rows = Rows(torch.arange(count), torch.zeros(count, dtype=torch.int64), label)
+    features = torch.randn(count, 7, generator=random, dtype=torch.float64)
     before = features.clone()
     judge = objective.at(3)
     first = judge(features, rows)
@@ -52,12 +57,12 @@ def check_objective(make: Callable[[Tensor], Objective]) -> None:
         slopes.view(-1)[entry] = (judge(ahead, rows).loss - judge(behind, rows).loss) / 2e-5
     _demand(_close(first.gradient, slopes, 1e-6), "The gradient is not the derivative of the loss.")
 
-    order = torch.randperm(11, generator=random)
+    order = torch.randperm(count, generator=random)
     moved = judge(features[order], Rows(rows.image[order], rows.view[order], label[order]))
     _demand(_close(moved.gradient, first.gradient[order], 1e-9), "Permuting the rows does not permute the gradient.")
     _demand(abs(moved.loss - first.loss) < 1e-9, "Permuting the rows changes the loss.")
 
-    views = Rows(rows.image.repeat(2), torch.arange(2).repeat_interleave(11), label.repeat(2))
+    views = Rows(rows.image.repeat(2), torch.arange(2).repeat_interleave(count), label.repeat(2))
     twice = judge(features.repeat(2, 1), views)
     _demand(abs(twice.loss - first.loss) < 1e-9, "Showing every view twice changes the loss.")
     halved = _close(twice.gradient, first.gradient.repeat(2, 1) / 2, 1e-9)

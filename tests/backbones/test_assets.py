@@ -105,6 +105,14 @@ def test_the_classifier_is_used_where_the_projected_feature_is_asked_for(assets)
     assert (imagenette[logits[:, imagenette].argmax(1)].view(10, 2) == imagenette[:, None]).float().mean() > 0.8
 
 
+def test_a_transformer_in_bfloat16_sees_what_it_sees_in_float32(assets):
+    made = backbone("vit_tiny_patch16_224", weights=weights(assets, "vit_tiny_patch16_224"))
+    images = photographs(assets, "val", 1)[0][:5]
+    exact, rough = made(images), made.to(dtype=torch.bfloat16)(images)
+    assert rough.dtype == torch.float32
+    assert ((exact - rough).norm(dim=1) / exact.norm(dim=1)).max() < 0.03
+
+
 def test_loading_warns_of_nothing(assets):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms.v2.functional import normalize, resize
 
 from attar.backbones import Backbone, backbone
@@ -160,3 +161,70 @@ def test_float64_stays_float64():
 def test_features_that_cannot_be_right_are_refused(answer, told):
     with pytest.raises(BackboneError, match=told):
         backbone(Returns(answer), image_size=7)
+
+
+def saved_bytes(made: Backbone, images: Tensor) -> int:
+    """How much the forward pass keeps for the gradient, weights aside; each storage counts once."""
+    weights = {tensor.untyped_storage().data_ptr() for tensor in made.module.state_dict().values()}
+    kept = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        features = made(images)
+    assert features.requires_grad
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "eva02_tiny_patch14_224", "timm:resnet18"])
+def test_a_checkpointed_copy_gives_the_same_and_keeps_less(name):
+    made = backbone(name, weights="random", image_size=56 if "eva" in name else 64)
+    lean = made.checkpointed()
+    images = torch.rand(3, 3, 61, 59, requires_grad=True)
+    wanted, features = made(images), lean(images)
+    assert torch.equal(wanted, features)
+    gradients = [torch.autograd.grad(each.square().sum(), images)[0] for each in (wanted, features)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-6)
+    assert saved_bytes(lean, images) < 0.6 * saved_bytes(made, images)
+    assert (lean.fingerprint, lean.dim, lean.name) == (made.fingerprint, made.dim, made.name)
+
+
+def test_a_checkpointed_copy_shares_the_weights_and_leaves_the_original_alone():
+    made = backbone("vit_tiny_patch16_224", weights="random", image_size=32)
+    lean = made.checkpointed()
+    pairs = zip(made.module.state_dict().values(), lean.module.state_dict().values(), strict=True)
+    assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
+    assert lean.module.grad_checkpointing and not made.module.grad_checkpointing
+    assert not any(module.training for module in lean.module.modules())
+    moved = lean.to(dtype=torch.bfloat16)
+    assert moved.module.grad_checkpointing and made.dtype == torch.float32
+
+
+def test_without_blocks_there_is_no_checkpointed_copy():
+    assert means().checkpointed() is None
+    assert backbone("timm:dla46_c", weights="random", image_size=32).checkpointed() is None
+
+
+class Casts(TorchDispatchMode):
+    """Counts the changes of dtype."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        if function is torch.ops.aten._to_copy.default and result.dtype != arguments[0].dtype:
+            self.count += 1
+        return result
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "eva02_tiny_patch14_224"])
+def test_weights_in_bfloat16_are_cast_once_and_not_at_every_use(name):
+    small = backbone(name, weights="random", image_size=56 if "eva" in name else 64).to(dtype=torch.bfloat16)
+    images = torch.rand(2, 3, small.image_size, small.image_size)
+    with Casts() as casts:
+        small(images)
+    assert casts.count == 2  # the pixels on their way in, the features on their way out

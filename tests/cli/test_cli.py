@@ -19,6 +19,10 @@ from safetensors.torch import save_file
 
 from attar import choose_settings
 from attar.cli import main
+from attar.cli.options import BackboneOptions
+from attar.errors import SettingsError
+from attar.features import ClassStatistics
+from attar.files import cache_folder
 from attar.synthesis.matching import Matching
 from small import CLASSES, coloured, network, write_folder
 
@@ -67,6 +71,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["distill", "--help"], ["evaluate", "--help"], ["demo", "--help"],
+                                       ["features", "--help"], ["doctor", "--help"], ["backbones", "--help"],
                                        ["--version"], ["distill", "--nonsense"]])  # fmt: skip
 def test_help_and_bad_arguments_import_neither_torch_nor_pydantic(arguments):
     code = (
@@ -283,10 +288,60 @@ def test_the_next_command_says_every_option_of_the_backbone_again(tmp_path, atta
 
 
 def test_arguments_of_the_model_are_said_again_and_the_native_normalise_is_not():
-    from attar.cli.options import backbone_options
-
-    said = backbone_options("py:a:b", None, None, None, None, None, ["width=3", "deep=true"], "native")
+    said = BackboneOptions(["py:a:b"], model_arg=["width=3", "deep=true"]).words()
     assert said == ["--backbone", "py:a:b", "--model-arg", "width=3", "--model-arg", "deep=true"]
+
+
+def test_several_backbones_take_their_options_in_order():
+    said = BackboneOptions(["a", "b"], weights=["a.pth", "hub"], image_size=[32, 48]).words()
+    each = "--backbone a --weights a.pth --image-size 32 --backbone b --weights hub --image-size 48"
+    assert said == each.split()
+    with pytest.raises(SettingsError, match="--weights is given 1 times for 2 backbones"):
+        BackboneOptions(["a", "b"], weights=["a.pth"]).words()
+    with pytest.raises(SettingsError, match="fit one backbone"):
+        BackboneOptions(["a", "b"], model_arg=["width=3"]).open()
+
+
+def test_two_backbones_in_one_run_and_in_one_evaluation(tmp_path, attar, train, test_images):
+    """The same network at two sizes counts as two backbones."""
+    both = [*SMALL, *SMALL, "--image-size", 8, "--image-size", 12]
+    code, out, _ = attar("distill", train, *both, *QUICK, "--out", tmp_path / "x", "--json")
+    assert code == 0
+    made = json.loads(out)["sets"][0]
+    assert len(made["backbones"]) == 2 and made["image_side"] == 12
+    code, out, _ = attar("evaluate", tmp_path / "x", "--test", test_images, *both, "-p", "probe-v1", "--json")
+    assert code == 0
+    assert [row["method"] for row in json.loads(out)["rows"]].count("sfm") == 2
+
+
+def test_features_fill_the_cache_that_a_distillation_reads(tmp_path, attar, train):
+    out = tmp_path / "statistics.safetensors"
+    code, printed, _ = attar("features", train, *SMALL, "--preset", "fast", "--out", out, "--json")
+    told = json.loads(printed)["statistics"][0]
+    assert code == 0 and told["classes"] == 3 and told["dim"] == 28
+    statistics = ClassStatistics.load(out)
+    assert statistics.counts.sum() == 2 * told["images"]  # two views of each
+    files = {path: path.stat().st_mtime_ns for path in (cache_folder() / "features").rglob("*.safetensors")}
+    assert files
+    assert attar("distill", train, *SMALL, "--preset", "fast", "--steps", 3, "--out", tmp_path / "x")[0] == 0
+    assert files == {path: path.stat().st_mtime_ns for path in (cache_folder() / "features").rglob("*.safetensors")}
+
+
+def test_classes_and_limit_choose_among_the_images(tmp_path, attar, train, test_images):
+    few = ["--classes", "ant,cow", "--limit", 2]
+    code, out, _ = attar("distill", train, *SMALL, *QUICK, *few, "--out", tmp_path / "x", "--json")
+    made = json.loads(out)["sets"][0]
+    assert code == 0 and made["classes"] == ["ant", "cow"] and made["train_images"] == 4
+    code, _, err = attar("evaluate", tmp_path / "x", "--test", test_images, *SMALL)
+    assert code == 2 and "--classes" in err
+    assert attar("evaluate", tmp_path / "x", "--test", test_images, *SMALL, "--classes", "ant,cow")[0] == 0
+
+
+def test_backbones_are_listed_with_their_licences(attar):
+    code, out, _ = attar("backbones", "dinov2*")
+    assert code == 0 and "dinov2_vitb14" in out and "Apache-2.0" in out and "clip" not in out
+    code, out, _ = attar("backbones", "--json")
+    assert {"name", "loader", "source", "mean"} <= json.loads(out)["backbones"][0].keys()
 
 
 @pytest.mark.parametrize(

@@ -106,12 +106,34 @@ def test_a_flipped_byte_and_a_missing_file_are_named(tmp_path):
     content = bytearray(image.read_bytes())
     content[-1] ^= 1
     image.write_bytes(content)
-    with pytest.raises(ArtefactError, match=r"images/ant/ant-1.png is not the file"):
+    with pytest.raises(ArtefactError, match=r"\(altered: images/ant/ant-1.png\)"):
         made.verify()
     image.unlink()
-    with pytest.raises(ArtefactError, match=r"lacks images/ant/ant-1.png"):
+    with pytest.raises(ArtefactError, match=r"\(missing: images/ant/ant-1.png\)"):
         made.verify()
     with pytest.raises(ArtefactError, match=r"lacks images/ant/ant-1.png"):
+        load(made.path)
+
+
+def test_all_that_differs_is_listed_and_hidden_files_do_not_count(tmp_path):
+    made = written(tmp_path / "x")
+    (made.path / "README.md").write_text("mine now")
+    (made.path / "images" / "cow" / "cow-0.png").unlink()
+    (made.path / "images" / "cow" / "cow-7.png").write_bytes(b"")
+    (made.path / "images" / "dog").symlink_to(tmp_path)
+    (made.path / "images" / ".DS_Store").write_bytes(b"")
+    (made.path / "notes.txt").write_bytes(b"")  # loaders look at images/ alone
+    with pytest.raises(ArtefactError) as caught:
+        made.verify()
+    told = "altered: README.md; missing: images/cow/cow-0.png; added: images/cow/cow-7.png, images/dog"
+    assert caught.value.message.endswith(f"is not as it was written ({told}).")
+
+
+def test_of_many_files_the_first_are_named_and_the_others_counted(tmp_path):
+    made = written(tmp_path / "x", classes=tuple("abcdefg"))
+    for image in made.path.rglob("images/*/*.png"):
+        image.unlink()
+    with pytest.raises(ArtefactError, match=r"lacks images/a/a-0.png, .*images/e/e-1.png and 4 more\."):
         load(made.path)
 
 

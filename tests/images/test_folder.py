@@ -144,11 +144,11 @@ def test_a_titles_file_that_is_missing(pets):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The names of files decoded so far."""
-    from attar.images import folder
+    """The names of files examined so far."""
+    from attar.images import encoded
 
-    files, decode = [], folder.decode
-    monkeypatch.setattr(folder, "decode", lambda file, side: files.append(file.name) or decode(file, side))
+    files, decode = [], encoded.decode_and_examine
+    monkeypatch.setattr(encoded, "decode_and_examine", lambda file, side: files.append(file.name) or decode(file, side))
     return files
 
 

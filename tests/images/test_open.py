@@ -18,8 +18,10 @@ def test_the_exported_names_are_there_and_sorted():
     assert all(hasattr(attar.images, name) for name in attar.images.__all__)
 
 
-def test_importing_images_does_not_import_torch_or_scikit_learn():
-    code = "import sys, attar.images; sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()))"
+def test_importing_images_does_not_import_what_is_heavy_or_optional():
+    code = (
+        "import sys, attar.images; sys.exit(bool({'torch', 'sklearn', 'datasets', 'pillow_heif'} & sys.modules.keys()))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -80,7 +82,7 @@ def test_unknown_specs_say_what_is_accepted(tmp_path):
     with pytest.raises(ImageError, match=r"no folder or file 'no/where'\.\nGive a folder"):
         open("no/where")
     (tmp_path / "a.zip").write_text("x")
-    with pytest.raises(ImageError, match=r"a file, but no \.npz"):
+    with pytest.raises(ImageError, match=r"a file, but no \.npz or \.tar"):
         open(tmp_path / "a.zip")
     for spec in (7, None, [], [1, 2], (1, 2, 3), np.zeros(3)):
         with pytest.raises(ImageError, match="Can't open images from"):
@@ -106,7 +108,7 @@ def test_corrupt_images_are_listed_by_path(damaged):
     assert lines[0].startswith("3 of 8 images in")
     assert lines[1:3] == [
         "  cats/empty.png: the file is empty",
-        "  cats/text.jpg: it is no JPEG, PNG, WebP, BMP or GIF file",
+        "  cats/text.jpg: it is no JPEG, PNG, WebP, BMP, GIF or HEIC file",
     ]
     assert lines[3].startswith("  dogs/truncated.jpg: truncated or damaged JPEG")
     assert "--skip-corrupt" in lines[4] and len(lines) == 5

@@ -15,6 +15,7 @@ import attar
 from attar.errors import ArtefactError, SettingsError
 from attar.progress import Progress
 from attar.synthesis import choose_settings, distillation
+from attar.synthesis.real import view_policy
 from small import CLASSES, coloured, small_backbone
 
 STEPS = 12
@@ -198,7 +199,7 @@ def test_a_foreign_folder_is_refused_before_the_work_begins(tmp_path):
     assert watcher.steps == [] and [path.name for path in tmp_path.rglob("*")] == ["photos", "one.jpg"]
 
 
-@pytest.mark.parametrize("where", [{"chunk": 1}, {"chunk": 5}, {"memory": 5_000}])
+@pytest.mark.parametrize("where", [{"chunk": 1}, {"chunk": 5}, {"memory": 40_000}])
 def test_chunk_and_memory_change_nothing_but_the_last_bit(tmp_path, whole, where):
     made = distilled(tmp_path / "x", **where)
     (tmp_path / "plain").mkdir()
@@ -219,8 +220,54 @@ def test_where_it_runs_may_change_on_the_way(tmp_path):
 
 def test_memory_makes_chunks(tmp_path):
     watcher = Watcher()
-    distilled(tmp_path / "x", progress=watcher, memory=5_000)
+    distilled(tmp_path / "x", progress=watcher, memory=40_000)
     assert "two passes" in watcher.plans[0]
+
+
+def test_memory_that_holds_not_one_view_is_refused_with_what_it_takes(tmp_path):
+    with pytest.raises(SettingsError, match="One view through small-0 takes"):
+        distilled(tmp_path / "x", memory=1)
+
+
+def test_two_backbones_share_the_images_and_each_has_its_say(tmp_path):
+    first, second = small_backbone(0), small_backbone(1)
+    both = attar.distill(coloured(5), [first, second], tmp_path / "both", settings=settings(), device="cpu")
+    scores, record = both.manifest.scores, both.manifest.settings
+    assert [origin.name for origin in both.manifest.backbones] == ["small-0", "small-1"]
+    assert record["backbone"] == "small-0+small-1"
+    assert scores["cosine"] == min(scores["small-0.cosine"], scores["small-1.cosine"])
+    for single in (first, second):
+        alone = attar.distill(coloured(5), single, tmp_path / single.name, settings=settings(), device="cpu")
+        assert not np.array_equal(alone.images, both.images)
+    with pytest.raises(SettingsError, match="given twice"):
+        attar.distill(coloured(5), [first, first], tmp_path / "x", settings=settings(), device="cpu")
+
+
+def test_a_run_on_two_backbones_that_was_interrupted_goes_on_to_the_same_bytes(tmp_path):
+    networks = [small_backbone(0), small_backbone(1)]
+    whole = attar.distill(coloured(5), networks, tmp_path / "whole", settings=settings(), device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        stop = Watcher(press_at=7)
+        attar.distill(coloured(5), networks, tmp_path / "cut", settings=settings(), device="cpu", progress=stop)
+    again = attar.distill(coloured(5), networks, tmp_path / "cut", settings=settings(), device="cpu")
+    assert pngs(again.path) == pngs(whole.path)
+
+
+def test_images_of_sub_centres_carry_the_shares_of_their_clusters(tmp_path):
+    chosen = settings(method="sfm-sub", ipc=2, equal_clusters=False)
+    made = distilled(tmp_path / "free", chosen=chosen, source=coloured(7))
+    assert made.weights.reshape(3, 2).sum(1) == pytest.approx([2, 2, 2])
+    equal = distilled(tmp_path / "equal", chosen=settings(method="sfm-sub", ipc=2), source=coloured(7))
+    assert equal.weights.tolist() == [1.0] * 6
+
+
+def test_a_refused_run_reads_no_image(tmp_path):
+    source = coloured(5)
+    with pytest.raises(KeyboardInterrupt):
+        distilled(tmp_path / "x", progress=Watcher(press_at=3), chosen=settings(flip=True))
+    source._decode = None  # not to be called
+    with pytest.raises(SettingsError, match="steps"):
+        distilled(tmp_path / "x", source=source, chosen=settings(steps=99, flip=True))
 
 
 def test_grey_images_make_grey_images_and_coloured_ones_coloured(tmp_path):
@@ -251,11 +298,11 @@ def test_the_training_images_are_known_by_hash(tmp_path):
 
 @pytest.mark.parametrize(("side", "low", "canvas"), [(224, 0.08, 256), (64, 0.5, 64), (32, 0.5, 32)])
 def test_small_images_are_cropped_less_and_digits_are_not_mirrored(side: int, low: float, canvas: int):
-    policy = distillation.view_policy(settings(), coloured(3), side)
+    policy = view_policy(settings(), coloured(3), side)
     assert (policy.canvas, policy.crop, policy.scale, policy.flip) == (canvas, side, (low, 1.0), True)
-    assert not distillation.view_policy(settings(), attar.open("digits"), side).flip
-    assert distillation.view_policy(settings(flip=True), attar.open("digits"), side).flip
-    assert distillation.view_policy(settings(scale_low=0.3), coloured(3), side).scale == (0.3, 1.0)
+    assert not view_policy(settings(), attar.open("digits"), side).flip
+    assert view_policy(settings(flip=True), attar.open("digits"), side).flip
+    assert view_policy(settings(scale_low=0.3), coloured(3), side).scale == (0.3, 1.0)
 
 
 def test_what_was_used_is_written_down(tmp_path):
@@ -264,7 +311,7 @@ def test_what_was_used_is_written_down(tmp_path):
 
 
 def test_a_backbone_with_other_preprocessing_than_the_settings_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="ask for imagenet normalisation, and the backbone has native"):
+    with pytest.raises(SettingsError, match="ask for imagenet normalisation, and small-0 has native"):
         distilled(tmp_path / "x", chosen=settings(normalise="imagenet"))
 
 

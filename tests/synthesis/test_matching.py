@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -147,3 +149,96 @@ def test_copies_of_an_image_add_their_gradients_in_order():
     place, weights = torch.tensor([0, 0, 1, 0]), torch.tensor([[1.0], [2.0], [4.0], [8.0]]).double()
     (_Repeat.apply(images, place) * weights).sum().backward()
     assert images.grad.tolist() == [[11.0] * 3, [4.0] * 3]
+
+
+def two_terms(chunk: int | None) -> Matching:
+    loop = matching(chunk)
+    other = network(torch.float64, dim=11)
+    torch.manual_seed(2)
+    far = StatisticalFlowMatching(torch.randn(CLASSES, 11).double(), w_mean=0.1)
+    loop.terms = (Term(loop.terms[0].backbone, loop.terms[0].objective, 0.3), Term(other, far, 0.7))
+    return loop
+
+
+@pytest.mark.parametrize("chunk", [None, 5])
+def test_several_backbones_give_the_weighted_sum_of_their_gradients(chunk: int | None):
+    loop = two_terms(chunk)
+    log = loop.gradient(4)
+    found = {name: value.grad.clone() for name, value in loop.canvas.parameters().items()}
+    loss, expected = 0.0, {name: torch.zeros_like(value) for name, value in found.items()}
+    for term in loop.terms:
+        single = matching(chunk)
+        single.terms = (term,)
+        loss += single.gradient(4)["loss"]
+        for name, value in single.canvas.parameters().items():
+            expected[name] += value.grad
+    assert log["loss"] == pytest.approx(loss, rel=1e-12)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-11, atol=1e-16)
+
+
+class Visitor(nn.Module):
+    """Lives on a device of its own, as far as anybody can see from outside."""
+
+    def __init__(self, module: nn.Module, diary: list):
+        super().__init__()
+        self.module, self.diary = module, diary
+
+    def to(self, place):
+        self.diary.append(str(place))
+        return self
+
+    def forward(self, images):
+        self.diary.append("forward")
+        return self.module(images)
+
+
+def test_a_backbone_that_lives_elsewhere_comes_for_its_turn_and_goes_home(monkeypatch):
+    loop, diary = matching(None), []
+    backbone = replace(loop.terms[0].backbone, module=Visitor(loop.terms[0].backbone.module, diary))
+    loop.terms = (replace(loop.terms[0], backbone=backbone),)
+    monkeypatch.setattr(type(backbone), "device", property(lambda self: "home"))
+    loop.gradient(0)
+    assert diary == ["cpu", "forward", "home"]
+
+
+class Narrow(nn.Module):
+    """Runs out of memory with more than `most` views at a time."""
+
+    def __init__(self, module: nn.Module, most: int):
+        super().__init__()
+        self.module, self.most = module, most
+
+    def forward(self, images):
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.module(images)
+
+
+def narrow(most: int) -> Matching:
+    loop = matching(None, torch.float64, steps=9)
+    backbone = loop.terms[0].backbone
+    loop.terms = (replace(loop.terms[0], backbone=replace(backbone, module=Narrow(backbone.module, most))),)
+    return loop
+
+
+def test_a_chunk_that_does_not_fit_is_halved_and_the_step_is_the_same():
+    whole, halved = matching(None), narrow(5)
+    for step in range(4):
+        expected, found = whole.step(step), halved.step(step)
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-10)
+    assert halved.chunk == 5  # of 18: 9, then 5
+    for name, value in whole.canvas.parameters().items():
+        torch.testing.assert_close(halved.canvas.parameters()[name], value, rtol=1e-8, atol=1e-12)
+
+
+def test_a_single_view_that_does_not_fit_is_one_sentence():
+    with pytest.raises(SettingsError, match="One view of 13 pixels doesn't fit"):
+        narrow(0).step(0)
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    loop = matching(None)
+    monkeypatch.setattr(loop, "gradient", lambda step: (_ for _ in ()).throw(RuntimeError("shapes don't fit")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        loop.step(0)

@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attar.errors import SettingsError
+from attar.features import Features, RealFeatures
 from attar.synthesis.objectives import Rows, StatisticalFlowMatching
+from attar.synthesis.presets import Settings
 from oracles.flow import flow_loss
 
 
@@ -131,3 +133,15 @@ def test_a_class_without_images_is_refused():
     rows = Rows(torch.arange(2), torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2]))
     with pytest.raises(SettingsError, match="Class 1 has no synthetic image"):
         objective.at(0)(torch.randn(2, 2), rows)
+
+
+def test_built_for_a_run_it_aims_at_the_class_means_or_at_balanced_ones():
+    values, labels = torch.randn(23, 2, 5), torch.arange(23) % 3
+    real = RealFeatures(Features(values, labels), 3, groups=torch.arange(23) % 7 // 5)
+    plain, balanced = (
+        StatisticalFlowMatching.build(real, Settings(ipc=5, w_mean=0.3, w_scale=0.2, **options))
+        for options in ({"paper_quirks": True}, {"group_balanced": True})
+    )
+    assert torch.equal(plain.real, real.statistics.means) and torch.equal(balanced.real, real.balanced_means)
+    assert (plain.w_mean, plain.w_scale, plain.images_per_class) == (0.3, 0.2, 5)
+    assert balanced.images_per_class is None

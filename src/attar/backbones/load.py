@@ -1,4 +1,4 @@
-"""A backbone from its name: timm, torchvision, attar's catalogue, a function of the user's, or a module."""
+"""A backbone from its name: a library's, the hub's, attar's catalogue's, a function of the user's, or a module."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Literal
 from torch import nn
 
 from attar.backbones.catalogue import ENTRIES, Entry
-from attar.backbones.networks import Order, from_module, from_python, from_timm, from_torchvision
+from attar.backbones.networks import MAKERS, Order, from_module
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD, Backbone, freeze
-from attar.backbones.weights import fit_weights, read_weights, rename_keys
+from attar.backbones.weights import fit_weights, one_tower, read_weights, rename_keys
 from attar.errors import BackboneError
 
-_MAKERS = {"timm": from_timm, "torchvision": from_torchvision, "py": from_python}
 _NORMALISE = ("native", "imagenet")
 
 
@@ -29,26 +28,40 @@ def backbone(
     normalise: Literal["native", "imagenet"] = "native",
     key_map: Mapping[str, str] | None = None,
     model_args: Mapping[str, object] | None = None,
-    feature: Literal["pooled", "projected"] = "pooled",
+    feature: Literal["pooled", "projected"] | None = None,
 ) -> Backbone:
     """A frozen network, without its classifier, with its preprocessing.
 
-    >>> backbone("timm:resnet18", weights="simclr.safetensors", image_size=64)
-    >>> backbone("torchvision:squeezenet1_1")                            # weights from the hub
+    >>> backbone("dinov2_vits14").dim                                # a name of the catalogue; weights from the hub
+    384
+    >>> backbone("timm:resnet18.a1_in1k").dim                         # any network of timm, any of its weights
+    512
+    >>> backbone("resnet18", weights="simclr.safetensors", image_size=64).image_size       # weights of your own
+    64
+    >>> backbone("torchvision:squeezenet1_1").dim
+    512
+    >>> backbone("openclip:ViT-B-16/laion2b_s34b_b88k").feature       # pip install attar[clip]
+    'projected'
+    >>> backbone("hf:owner/repository", image_size=384)               # timm's layout; hf:FOLDER is one on the disk
+    >>> backbone("hf:owner/repository:vit_base_patch16_224")          # weights alone, for that network of timm
     >>> backbone("cifar_resnet20", weights="cifar_resnet20.pth", key_map={"module.": ""})
     >>> backbone("py:mine.networks:small", image_size=48, model_args={"width": 32})
+    >>> backbone(torch.nn.Sequential(...), image_size=48)
+    >>> backbone("dinov2_vits14", weights="random")(torch.rand(2, 3, 96, 96)).shape        # any size goes in
+    torch.Size([2, 384])
 
     Arguments:
 
-    - `name`: `timm:NAME`, `torchvision:NAME`, `py:package.module:function`, a name of attar's catalogue, any other
-      name (timm's), or a module, which is copied.
+    - `name`: a name of attar's catalogue (`list_backbones()`), any other name (timm's), one with a prefix as above, or
+      a module, which is copied.
     - `weights`: a `.safetensors`, `.pth`, `.pt` or `.bin` file; "random" for an untrained network (seed 0), to time
-      and test with; None for the published weights of timm and torchvision, or what a function or module brings.
+      and test with; None for the published weights, fetched once, or what a function or module brings.
     - `image_size`: side in pixels of what the network is fed; the network's own where None.
     - `mean`, `std`: per channel, of RGB in 0..1; those of `normalise` where None: the network's own or ImageNet's.
     - `key_map`: prefixes of names in the file, and what replaces them.
-    - `model_args`: passed on to timm, torchvision or the function.
-    - `feature`: pooled, or projected where the network has a projector.
+    - `model_args`: passed on to timm, torchvision, open_clip or the function.
+    - `feature`: "pooled", or "projected" where the network has a projector; None for what the catalogue and open_clip
+      give, else pooled. A function or a module does what it does: there it is only a label.
 
     Raises BackboneError where the name is unknown, where weights can't be had or don't fit, or where the network
     doesn't give finite features (n, dim) that depend on the image.
@@ -61,15 +74,16 @@ def backbone(
     if entry is not None and weights is None and entry.loader.startswith("py:"):
         raise BackboneError(f"no hub has weights for {name!r}", f"Pass a file, from {entry.source}: --weights FILE.")
     label = name if isinstance(name, str) else type(name).__name__
-    feature = feature if entry is None else entry.feature
     prefix, target = _loader(name, entry)
+    feature = _feature(label, prefix, entry, feature)
     if isinstance(name, nn.Module):
         network = from_module(copy.deepcopy(name))
     else:
-        network = _MAKERS[prefix](Order(target, image_size, weights is None, feature, model_args or {}))
-    if weights is not None and weights != "random":
-        path = Path(weights)
-        content = rename_keys(read_weights(path), key_map or {})
+        size = entry.image_size if entry is not None and image_size is None else image_size
+        network = MAKERS[prefix](Order(target, size, weights is None, feature, model_args or {}))
+    path = network.weights if weights is None else None if weights == "random" else Path(weights)
+    if path is not None:
+        content = one_tower(rename_keys(read_weights(path), key_map or {}), network.tower)
         fit_weights(network.module, content, name=label, path=path, is_head=network.is_head)
     about = entry or network
     native = (about.mean, about.std) if normalise == "native" else (IMAGENET_MEAN, IMAGENET_STD)
@@ -93,10 +107,20 @@ def _loader(name: str | nn.Module, entry: Entry | None) -> tuple[str, str]:
     prefix, colon, target = (entry.loader if entry else name).partition(":")
     if not colon:
         prefix, target = "timm", name
-    if prefix not in _MAKERS:
-        known = ", ".join(f"{known}:" for known in _MAKERS)
+    if prefix not in MAKERS:
+        known = ", ".join(f"{known}:" for known in MAKERS)
         raise BackboneError(f"unknown prefix {prefix + ':'!r} in {name!r}", f"Known prefixes: {known}.")
     return prefix, target
+
+
+def _feature(
+    label: str, prefix: str, entry: Entry | None, asked: Literal["pooled", "projected"] | None
+) -> Literal["pooled", "projected"]:
+    given = entry.feature if entry is not None else "projected" if prefix == "openclip" else None
+    if asked is not None and given is not None and asked != given:
+        hint = f"{entry.loader!r} may have the other." if entry is not None else "timm has CLIP's networks too."
+        raise BackboneError(f"{label!r} gives {given} features, not {asked} ones", hint)
+    return asked or given or "pooled"
 
 
 def _size(label: str, image_size: int | None) -> int:

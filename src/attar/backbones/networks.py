@@ -1,19 +1,28 @@
-"""Networks without their classifier, from timm, torchvision or a function of the user's."""
+"""Networks without their classifier, from timm, torchvision, open_clip, the hub or a function of the user's."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import json
+import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
-from attar.backbones.catalogue import ENTRIES
+from attar.backbones.catalogue import AMBIGUOUS, ENTRIES
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD
 from attar.errors import BackboneError, nearest
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 _HEADS = ("classifier.", "fc.", "head.", "heads.", "linear.")  # what classifiers are mostly called
 
@@ -24,7 +33,7 @@ class Order:
 
     target: str
     image_size: int | None
-    """Side in pixels that the user asked for."""
+    """Side in pixels that the user or the catalogue asks for."""
     pretrained: bool
     """Whether to fetch published weights."""
     feature: Literal["pooled", "projected"]
@@ -43,28 +52,78 @@ class Network:
     licence: str = "unknown"
     """Of the published weights."""
     is_head: Callable[[str], bool] = lambda key: key.startswith(_HEADS)
-    """Whether a name of a weight belongs to the classifier that was left out."""
+    """Whether a name of a weight belongs to the classifier that was left out, or to what only pretraining used."""
+    weights: Path | None = None
+    """Published weights that lie in a file, yet to be loaded; None where they are loaded, or weren't asked for."""
+    tower: str = ""
+    """What names of this network's weights start with in files that hold other networks too, such as `visual.`."""
 
 
 def from_timm(order: Order) -> Network:
     """A network of timm; its head stays where the projected feature is asked for (CLIP's projector is its head)."""
     import timm
+
+    published = _published(order.target)
+    return _timm_network(order, published, partial(timm.create_model, order.target, pretrained=order.pretrained), {})
+
+
+def from_hf(order: Order) -> Network:
+    """A network of timm whose weights are in a repository of the Hugging Face hub, or in a folder laid out like one.
+
+    The target is ID, where `config.json` names the network as timm writes it, or ID:NETWORK. Weights are read by attar
+    rather than by timm, which leaves at random what a file lacks.
+    """
+    place, _, name = order.target.partition(":")
+    is_folder = place != "" and Path(place).is_dir()
+    if not is_folder and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", place):
+        message = f"'hf:{order.target}' names neither a folder nor a repository"
+        raise BackboneError(message, "Write hf:OWNER/NAME or hf:FOLDER, and :NETWORK behind it where need be.")
+    from timm.models import model_entrypoint
+
+    arguments: Mapping[str, object] = {}
+    if name:  # timm knows the network, but not how these weights were trained
+        published = replace(_published(name), mean=IMAGENET_MEAN, std=IMAGENET_STD, license=None)
+    else:
+        name, published, arguments = _timm_config(place)
+    # Not timm.create_model: one of its arguments is a file to load, and these may come from a stranger.
+    create = partial(model_entrypoint(name), pretrained=False, pretrained_cfg=published)
+    network = _timm_network(order, published, create, arguments)
+    file = _hub_file(place, "model.safetensors", "pytorch_model.bin") if order.pretrained else None
+    return replace(network, weights=file)
+
+
+def _published(name: str) -> PretrainedCfg:
+    """What timm says about `name` and its weights."""
+    import timm
     from timm.models import PretrainedCfg
 
-    if not timm.is_model(order.target):
-        known = [*timm.list_models(), *ENTRIES]
-        raise BackboneError(f"timm has no network {order.target!r}", nearest(order.target, known))
+    if not timm.is_model(name):
+        raise BackboneError(f"timm has no network {name!r}", _nearest_network(name, timm.list_models()))
     try:
-        published = timm.get_pretrained_cfg(order.target) or PretrainedCfg()
+        return timm.get_pretrained_cfg(name) or PretrainedCfg()
     except (RuntimeError, KeyError) as error:
-        known = timm.list_models(f"{order.target.partition('.')[0]}.*", pretrained=True)
-        raise BackboneError(f"timm has no weights {order.target!r}", nearest(order.target, known)) from error
+        known = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        raise BackboneError(f"timm has no weights {name!r}", nearest(name, known)) from error
+
+
+def _nearest_network(name: str, of_timm: Iterable[str]) -> str:
+    known = [*of_timm, *ENTRIES]
+    if name in AMBIGUOUS:
+        return AMBIGUOUS[name]
+    if difflib.get_close_matches(name, known, n=1, cutoff=0.5):
+        return nearest(name, known)
+    return "timm.list_models() lists timm's names, attar.backbones.list_backbones() attar's own."
+
+
+def _timm_network(
+    order: Order, published: PretrainedCfg, create: Callable[..., nn.Module], arguments: Mapping[str, object]
+) -> Network:
     native = published.input_size[1]
-    settings: dict[str, Any] = {"num_classes": 0} if order.feature == "pooled" else {}
+    settings: dict[str, Any] = {**arguments, **({"num_classes": 0} if order.feature == "pooled" else {})}
     if published.fixed_input_size and order.image_size not in (None, native):
         settings["img_size"] = order.image_size
     settings.update(order.model_args)
-    module = _build(order, lambda: timm.create_model(order.target, pretrained=order.pretrained, **settings))
+    module = _build(order, lambda: create(**settings))
     heads = published.classifier or ()
     prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
     return Network(
@@ -73,8 +132,99 @@ def from_timm(order: Order) -> Network:
         mean=_three(published.mean),
         std=_three(published.std),
         licence=published.license or "unknown",
-        is_head=lambda key: key.startswith(prefixes),
+        is_head=lambda key: key.startswith(prefixes) or key == "mask_token",
     )
+
+
+def _timm_config(place: str) -> tuple[str, PretrainedCfg, Mapping[str, object]]:
+    """What `config.json` tells: the network's name, how its weights were trained, and its arguments."""
+    from timm.models import PretrainedCfg, is_model
+
+    try:
+        content = json.loads(_hub_file(place, "config.json").read_text("utf-8"))
+        about = {**content.get("pretrained_cfg", {}), **content}  # older files are flat
+        known = {field.name: about[field.name] for field in fields(PretrainedCfg) if field.name in about}
+        if not is_model(about["architecture"]):
+            raise ValueError(f"{about['architecture']} isn't one of timm's networks")
+        return about["architecture"], PretrainedCfg(**known), dict(about.get("model_args", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"config.json of {place!r} isn't as timm writes it: {type(error).__name__}: {error}"
+        raise BackboneError(message, f"Name the network: hf:{place}:vit_base_patch16_224, for example.") from error
+
+
+def _hub_file(place: str, *names: str) -> Path:
+    """The first of the files `names` that the folder or repository `place` holds."""
+    if Path(place).is_dir():
+        found = [path for name in names if (path := Path(place) / name).is_file()]
+        if not found:
+            raise BackboneError(
+                f"folder {place!r} holds no {' or '.join(names)}",
+                "A folder written by timm's save_for_hf has them all.",
+            )
+        return found[0]
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
+
+    repository, _, revision = place.partition("@")
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name, revision=revision or None))
+        except LocalEntryNotFoundError as error:  # offline
+            raise _download_failed(place, error) from error
+        except EntryNotFoundError:
+            continue
+        except Exception as error:  # the hub client's exceptions share no base
+            raise _download_failed(place, error) from error
+    raise BackboneError(f"repository {place!r} holds no {' or '.join(names)}", "Pass a file: --weights FILE.")
+
+
+def from_openclip(order: Order) -> Network:
+    """The image tower of one of open_clip's networks, with its projection; the target is NAME/TAG, or NAME.
+
+    TAG says which weights are meant: they are fetched, or lie in a file. They decide the activation, and how pixels
+    are normalised.
+    """
+    name, _, tag = order.target.partition("/")
+    try:
+        import open_clip
+    except ImportError as error:
+        message = f"'openclip:{order.target}' needs open_clip: {error}"
+        raise BackboneError(message, "Install it: pip install attar[clip].") from error
+    if name not in open_clip.list_models():
+        raise BackboneError(f"open_clip has no network {name!r}", nearest(name, open_clip.list_models()))
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags and (tag or order.pretrained):
+        fault = f"open_clip has no weights {tag!r} of {name!r}" if tag else f"'openclip:{name}' names no weights"
+        raise BackboneError(fault, nearest(f"{name}/{tag}", [f"{name}/{known}" for known in tags]))
+    published = open_clip.get_pretrained_cfg(name, tag) if tag else {}
+    settings = {
+        "pretrained": tag if order.pretrained else None,
+        "pretrained_text": False,
+        "force_image_size": order.image_size,
+        "force_quick_gelu": published.get("quick_gelu", False),
+        **order.model_args,
+    }
+    with _without_warnings():
+        tower = _build(order, lambda: open_clip.create_model(name, **settings).visual)
+    size: Any = tower.image_size
+    return Network(
+        tower,
+        image_size=size if isinstance(size, int) else size[0],
+        mean=_three(published.get("mean", open_clip.OPENAI_DATASET_MEAN)),
+        std=_three(published.get("std", open_clip.OPENAI_DATASET_STD)),
+        tower="visual.",
+    )
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep open_clip from logging "initialized randomly" about a network whose weights come next."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _three(numbers: Iterable[float]) -> tuple[float, float, float]:
@@ -143,9 +293,22 @@ def _build(order: Order, make: Callable[[], nn.Module]) -> nn.Module:
     except Exception as error:  # each hub client has exceptions of its own
         if not order.pretrained:
             raise
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        message = f"can't download weights of {order.target!r}: {reason}"
-        raise BackboneError(message, "Pass a file: --weights FILE.") from error
+        raise _download_failed(order.target, error) from error
+
+
+def _download_failed(target: str, error: Exception) -> BackboneError:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return BackboneError(f"can't download weights of {target!r}: {reason}", "Pass a file: --weights FILE.")
+
+
+MAKERS = {
+    "timm": from_timm,
+    "torchvision": from_torchvision,
+    "openclip": from_openclip,
+    "hf": from_hf,
+    "py": from_python,
+}
+"""By the prefix of a name."""
 
 
 def _behead(module: nn.Module) -> None:

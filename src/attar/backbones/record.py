@@ -6,7 +6,7 @@ import copy
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +81,22 @@ class Backbone:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Backbone:
         """A copy of this record on `device`, computing in `dtype`; name and fingerprint stay."""
         return replace(self, module=copy.deepcopy(self.module).to(device=device, dtype=dtype))
+
+    def checkpointed(self) -> Backbone | None:
+        """A copy of this record that keeps only what enters each block, and computes the rest again for the gradient.
+
+        Features and gradients are the same, and so are name, fingerprint and the weights themselves, which aren't
+        copied. None where the module doesn't know its blocks; networks of timm and transformers of open_clip do.
+        """
+        if not hasattr(self.module, "set_grad_checkpointing"):
+            return None
+        shared = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
+        module: Any = copy.deepcopy(self.module, shared)
+        try:
+            module.set_grad_checkpointing(True)
+        except AssertionError:  # timm's networks without it have the method too
+            return None
+        return replace(self, module=module)
 
 
 def freeze(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import pickle
+import struct
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +18,21 @@ from attar.errors import BackboneError
 
 _WRAPPERS = ("state_dict", "model", "teacher")
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+# What torch raises for pickles that something has altered.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -32,7 +49,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     weights = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise BackboneError(f"{str(path)!r} holds no tensors", "Save the network's state_dict() in it.")
+    odd = [key for key, tensor in weights.items() if not _is_plain(tensor)]
+    if odd:
+        message = f"weights {str(path)!r} hold tensors that aren't plain arrays of real numbers, in {_some(odd)}"
+        raise BackboneError(message, "Save the network's state_dict() in it.")
     return weights
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Not sparse, quantised, complex, or without content (on the device "meta")."""
+    odd = tensor.is_quantized or tensor.is_complex()
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not odd
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
@@ -44,24 +71,25 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 def _read_pickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it didn't write itself, and reads them
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error):
             message = f"{str(path)!r} was refused: it would execute code when loaded, not only bring tensors"
             raise BackboneError(message, "Convert it to .safetensors where you trust it.") from error
         raise BackboneError(f"can't read weights {str(path)!r}: not a file of tensors", "Fetch it again.") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _DAMAGED as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise BackboneError(f"can't read weights {str(path)!r}: {reason}", "Fetch the file again.") from error
 
 
 def _unwrap(content: object) -> Mapping[object, object]:
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            return content
-        content = inner
-    return {}
+    for _ in range(len(_WRAPPERS)):  # a dictionary may hold itself
+        if not isinstance(content, Mapping):
+            return {}
+        content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    return content if isinstance(content, Mapping) else {}
 
 
 def rename_keys(weights: Mapping[str, Tensor], key_map: Mapping[str, str]) -> dict[str, Tensor]:
@@ -72,6 +100,19 @@ def rename_keys(weights: Mapping[str, Tensor], key_map: Mapping[str, str]) -> di
         return key_map.get(old, "") + key.removeprefix(old)
 
     return {renamed(key): tensor for key, tensor in weights.items()}
+
+
+def one_tower(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names start with `prefix`, without it; all of them where none does.
+
+    A checkpoint of CLIP has `visual.conv1.weight` beside the text's `token_embedding.weight`; training on many devices
+    puts `module.` before both.
+    """
+    for start in (prefix, f"module.{prefix}"):
+        inside = {key.removeprefix(start): tensor for key, tensor in weights.items() if key.startswith(start)}
+        if inside:
+            return inside
+    return dict(weights)
 
 
 def fit_weights(

@@ -8,31 +8,39 @@ from typing import Annotated
 import typer
 
 from attar.cli.options import (
-    BackboneName,
+    IMAGES,
+    AllowDownload,
+    BackboneNames,
+    BackboneOptions,
+    Classes,
     ClassNames,
     Device,
+    Groups,
     ImageSize,
     Json,
     KeyMap,
+    Limit,
     Mean,
     ModelArg,
     Precision,
     SkipCorrupt,
     Std,
     Weights,
-    backbone_options,
-    open_backbone,
+    chosen_classes,
 )
 
 _SETTINGS = "Settings (later wins: preset, file, flags)"
 
 
 def distill(
-    images: Annotated[str, typer.Argument(help="A folder of class folders, an .npz, 'digits', or A+B for both.")],
-    backbone: BackboneName,
+    images: Annotated[str, typer.Argument(help=IMAGES)],
+    backbone: BackboneNames,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the distilled set; its run is kept in OUT.run.")],
     weights: Weights = None,
     ipc: Annotated[int | None, typer.Option(help="Images per class (1).", rich_help_panel=_SETTINGS)] = None,
+    method: Annotated[
+        str | None, typer.Option(help="sfm, or sfm-sub: a sub-centre an image.", rich_help_panel=_SETTINGS)
+    ] = None,
     preset: Annotated[str, typer.Option(help="attar, fast or paper.", rich_help_panel=_SETTINGS)] = "attar",
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,
     set_: Annotated[
@@ -61,7 +69,11 @@ def distill(
         int | None, typer.Option(min=1, help="Views at a time (default: fitted).", rich_help_panel="Where to run")
     ] = None,
     class_names: ClassNames = None,
+    classes: Classes = None,
+    limit: Limit = None,
+    groups: Groups = None,
     skip_corrupt: SkipCorrupt = False,
+    allow_download: AllowDownload = False,
     restart: Annotated[bool, typer.Option("--restart", help="Start afresh, also over another run.")] = False,
     json: Json = False,
 ) -> None:
@@ -78,12 +90,28 @@ def distill(
     from attar.cli.show import Shown, print_json
 
     budget = _bytes(memory)
-    named = {"ipc": ipc, "steps": steps, "views": views, "lr": lr, "seed": seed, "normalise": normalise}
+    named = {
+        "method": method,
+        "ipc": ipc,
+        "steps": steps,
+        "views": views,
+        "lr": lr,
+        "seed": seed,
+        "normalise": normalise,
+    }
     flags = dict(_setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
     chosen = attar.choose_settings(preset, settings, **flags)
-    described = (backbone, weights, image_size, mean, std, key_map, model_arg, chosen.normalise)
-    network = open_backbone(*described)
-    source = attar.open(images, class_names=class_names, skip_corrupt=skip_corrupt)
+    described = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, chosen.normalise)
+    networks = described.open()
+    source = attar.open(
+        images,
+        class_names=class_names,
+        classes=chosen_classes(classes),
+        limit=limit,
+        groups=groups,
+        skip_corrupt=skip_corrupt,
+        allow_download=allow_download,
+    )
     made = []
     with Shown() as progress:
         for number in range(seeds):
@@ -91,7 +119,7 @@ def distill(
             made.append(
                 attar.distill(
                     source,
-                    network,
+                    networks,
                     target,
                     settings=chosen.model_copy(update={"seed": chosen.seed + number}),
                     device=device,
@@ -107,7 +135,7 @@ def distill(
                 f"{one.path}: {len(one)} images, {one.bytes:,} bytes, flow cosine {one.manifest.scores['cosine']:.3f} "
                 f"(worst class {one.manifest.scores['worst_class']:.3f}); look at {one.path / 'preview.png'}"
             )
-    command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *backbone_options(*described)]
+    command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *described.words()]
     print(f"Next: attar evaluate {shlex.join(command)}", file=sys.stderr)  # unwrapped, to be copied
     if json:
         print_json({"sets": [{"path": str(one.path), **one.manifest.model_dump(exclude={"files"})} for one in made]})

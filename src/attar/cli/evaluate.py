@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attar.cli.options import (
-    BackboneName,
+    AllowDownload,
+    BackboneNames,
+    BackboneOptions,
+    Classes,
     Device,
     ImageSize,
     Json,
     KeyMap,
+    Limit,
     Mean,
     ModelArg,
     Precision,
     SkipCorrupt,
     Std,
     Weights,
-    open_backbone,
+    chosen_classes,
 )
+
+if TYPE_CHECKING:
+    from attar.images import ImageSource
 
 
 def evaluate(
     sets: Annotated[list[Path], typer.Argument(help="Distilled sets; those that differ in seed alone make one row.")],
-    test: Annotated[str, typer.Option(help="Test images: a folder of class folders, an .npz, 'digits:test', A+B.")],
-    backbone: BackboneName,
+    test: Annotated[str, typer.Option(help="Test images, of any kind that `attar distill` reads.")],
+    backbone: BackboneNames,
     train: Annotated[
         str | None, typer.Option(help="Training images, for the rows to beat (default: where the set's run says).")
     ] = None,
@@ -43,7 +50,10 @@ def evaluate(
     model_arg: ModelArg = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    classes: Classes = None,
+    limit: Limit = None,
     skip_corrupt: SkipCorrupt = False,
+    allow_download: AllowDownload = False,
     drop_shared: Annotated[
         bool, typer.Option("--drop-shared", help="Leave out test images that are exact copies of training images.")
     ] = False,
@@ -63,36 +73,58 @@ def evaluate(
     for name in names:
         known(name)
     opened = [attar.load(path) for path in sets]
-    network = open_backbone(backbone, weights, image_size, mean, std, key_map, model_arg, normalise)
-    train = train or _training_images(sets[0])
+    networks = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, normalise).open()
+
+    def reading(spec: str, chosen: list[str] | Path | None, limit: int | None = None) -> ImageSource:
+        return attar.open(spec, classes=chosen, limit=limit, skip_corrupt=skip_corrupt, allow_download=allow_download)
+
+    test_images = reading(test, chosen_classes(classes))
+    train_images = None
+    if train is not None:
+        train_images = reading(train, chosen_classes(classes), limit)
+    elif (place := _training_images(sets[0])) is not None:
+        train_images = reading(place, list(opened[0].classes), limit)
     with Shown() as progress:
-        result = attar.evaluate(
-            opened,
-            test=attar.open(test, skip_corrupt=skip_corrupt),
-            train=attar.open(train, skip_corrupt=skip_corrupt) if train else None,
-            backbone=network,
-            protocols=names,
-            device=device,
-            precision=precision,
-            drop_shared=drop_shared,
-            progress=progress,
-        )
+        results = [
+            attar.evaluate(
+                opened,
+                test=test_images,
+                train=train_images,
+                backbone=network,
+                protocols=names,
+                device=device,
+                precision=precision,
+                drop_shared=drop_shared,
+                progress=progress,
+            )
+            for network in networks
+        ]
     if json:
-        print_json(result.as_json())
-    else:
+        print_json(_together([result.as_json() for result in results]))
+        return
+    for result in results:
         show_evaluation(result)
-        folder = str(sets[0] / "images")
-        look = f"look at {sets[0] / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
-        sys.stdout.flush()
-        print(f"Next: {look}", file=sys.stderr)
+    folder = str(sets[0] / "images")
+    look = f"look at {sets[0] / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
+    sys.stdout.flush()
+    print(f"Next: {look}", file=sys.stderr)
+
+
+def _together(documents: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """The documents of several backbones as one: their lists, one after the other."""
+    return {name: [entry for document in documents for entry in document[name]] for name in documents[0]}
 
 
 def _training_images(path: Path) -> str | None:
-    """Where the set's run found its training images, if that is still there."""
+    """What the set's run read its training images from, if that is still there."""
     from attar.run import Run
 
     place = Run.beside(path).place("train")
     if place is None:
         return None
-    there = place.startswith("digits") or all(Path(part).exists() for part in place.split("+"))
-    return place if there else None
+    known = all(part.startswith(("digits", "hf:")) or _is_there(part) for part in place.split("+"))
+    return place if known else None
+
+
+def _is_there(part: str) -> bool:
+    return Path(part).exists() or (part.endswith(".tar") and Path(part).parent.is_dir())

@@ -9,9 +9,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from attar.cli.backbones import backbones
 from attar.cli.demo import demo
 from attar.cli.distill import distill
+from attar.cli.doctor import doctor
 from attar.cli.evaluate import evaluate
+from attar.cli.features import features
+from attar.cli.verify import verify
 from attar.errors import AttarError
 
 _MENDABLE = 2
@@ -40,6 +44,10 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(distill)
 app.command()(evaluate)
+app.command()(features)
+app.command()(verify)
+app.command()(backbones)
+app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -14,23 +16,29 @@ if TYPE_CHECKING:
 
 _BACKBONE = "Backbone"
 _WHERE = "Where to run"
+_IMAGES = "Images"
+IMAGES = (
+    "A folder of class folders (or with a labels.csv), tar shards 'train-{0..7}.tar', hf:NAME, an .npz, 'digits', or "
+    "several joined by +."
+)
 
-BackboneName = Annotated[
-    str,
+BackboneNames = Annotated[
+    list[str],
     typer.Option(
         "--backbone",
         "-b",
-        help="timm:NAME or NAME, torchvision:NAME, py:package.module:function.",
+        help="A name of `attar backbones`, timm:NAME, torchvision:NAME, openclip:NAME/TAG, hf:ID or "
+        "py:package.module:function. Repeat it for several; options below are then given once for each, in order.",
         rich_help_panel=_BACKBONE,
     ),
 ]
 Weights = Annotated[
-    str | None,
-    typer.Option(help="A .safetensors or .pth file, or 'random'; default: the hub's.", rich_help_panel=_BACKBONE),
+    list[str] | None,
+    typer.Option(help="A .safetensors or .pth file, 'random', or 'hub' (the default).", rich_help_panel=_BACKBONE),
 ]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the backbone's input.", rich_help_panel=_BACKBONE)]
-Mean = Annotated[str | None, typer.Option(help="Three numbers, e.g. .5,.5,.5.", rich_help_panel=_BACKBONE)]
-Std = Annotated[str | None, typer.Option(help="Three numbers.", rich_help_panel=_BACKBONE)]
+ImageSize = Annotated[list[int] | None, typer.Option(help="Side of the backbone's input.", rich_help_panel=_BACKBONE)]
+Mean = Annotated[list[str] | None, typer.Option(help="Three numbers, e.g. .5,.5,.5.", rich_help_panel=_BACKBONE)]
+Std = Annotated[list[str] | None, typer.Option(help="Three numbers.", rich_help_panel=_BACKBONE)]
 KeyMap = Annotated[
     list[str] | None,
     typer.Option(help="OLD=NEW: a prefix of the file's keys to replace; repeatable.", rich_help_panel=_BACKBONE),
@@ -41,53 +49,102 @@ ModelArg = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WHERE)]
 Precision = Annotated[str, typer.Option(help="fp32 or bf16 (the backbone alone).", rich_help_panel=_WHERE)]
-ClassNames = Annotated[Path | None, typer.Option(help="JSON or text file of names for people, in class order.")]
-SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(help="JSON or text file of names for people, in class order.", rich_help_panel=_IMAGES),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Only these: A,B,... or a file with one name a line.", rich_help_panel=_IMAGES),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most so many images of a class, drawn once.", rich_help_panel=_IMAGES)
+]
+Groups = Annotated[str | None, typer.Option(help="FILE.csv[:COLUMN]: a group for each image.", rich_help_panel=_IMAGES)]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.", rich_help_panel=_IMAGES)
+]
+AllowDownload = Annotated[
+    bool, typer.Option("--allow-download", help="Also fetch over 1 GB of images from the hub.", rich_help_panel=_IMAGES)
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 
 
-def open_backbone(
-    name: str,
-    weights: str | None,
-    image_size: int | None,
-    mean: str | None,
-    std: str | None,
-    key_map: list[str] | None,
-    model_arg: list[str] | None,
-    normalise: str,
-) -> Backbone:
-    """The backbone that the options describe."""
-    from attar.backbones import backbone
+@dataclass(frozen=True)
+class BackboneOptions:
+    """What was typed of one or several backbones."""
 
-    return backbone(
-        name,
-        weights=weights,
-        image_size=image_size,
-        mean=_three(mean, "--mean"),
-        std=_three(std, "--std"),
-        normalise=cast(Literal["native", "imagenet"], normalise),  # backbone() refuses others
-        key_map=dict(_pair(text, "--key-map") for text in key_map or []),
-        model_args={key: _value(text) for key, text in (_pair(each, "--model-arg") for each in model_arg or [])},
-    )
+    names: list[str]
+    weights: list[str] | None = None
+    image_size: list[int] | None = None
+    mean: list[str] | None = None
+    std: list[str] | None = None
+    key_map: list[str] | None = None
+    model_arg: list[str] | None = None
+    normalise: str = "native"
+
+    def open(self) -> list[Backbone]:
+        """The backbones, in the order of their names."""
+        from attar.backbones import backbone
+
+        if len(self.names) > 1 and (self.key_map or self.model_arg):
+            raise SettingsError(
+                "--key-map and --model-arg fit one backbone", "convert the file, or use attar.distill in Python"
+            )
+        return [
+            backbone(
+                name,
+                weights=None if weights == "hub" else weights,
+                image_size=image_size,
+                mean=_three(mean, "--mean"),
+                std=_three(std, "--std"),
+                normalise=cast(Literal["native", "imagenet"], self.normalise),  # backbone() refuses others
+                key_map=dict(_pair(text, "--key-map") for text in self.key_map or []),
+                model_args={key: _value(text) for key, text in (_pair(e, "--model-arg") for e in self.model_arg or [])},
+            )
+            for name, weights, image_size, mean, std in self._rows()
+        ]
+
+    def words(self) -> list[str]:
+        """The arguments that say the same again."""
+        words = []
+        for name, *values in self._rows():
+            options = zip(("--weights", "--image-size", "--mean", "--std"), values, strict=True)
+            words += ["--backbone", name, *(str(part) for pair in options if pair[1] is not None for part in pair)]
+        words += [] if self.normalise == "native" else ["--normalise", self.normalise]
+        words += [part for text in self.key_map or [] for part in ("--key-map", text)]
+        return words + [part for text in self.model_arg or [] for part in ("--model-arg", text)]
+
+    def _rows(self) -> list[tuple[str, str | None, int | None, str | None, str | None]]:
+        """(name, weights, image size, mean, std) of each backbone."""
+        columns = [
+            _for_each(values, len(self.names), option)
+            for option, values in (
+                ("--weights", self.weights),
+                ("--image-size", self.image_size),
+                ("--mean", self.mean),
+                ("--std", self.std),
+            )
+        ]
+        return list(zip(self.names, *columns, strict=True))
 
 
-def backbone_options(
-    name: str,
-    weights: str | None,
-    image_size: int | None,
-    mean: str | None,
-    std: str | None,
-    key_map: list[str] | None,
-    model_arg: list[str] | None,
-    normalise: str,
-) -> list[str]:
-    """What `open_backbone` was given, as the arguments that say it again."""
-    once = {"weights": weights, "image-size": image_size, "mean": mean, "std": std}
-    once["normalise"] = None if normalise == "native" else normalise
-    often = [("key-map", key_map or []), ("model-arg", model_arg or [])]
-    pairs = [(option, value) for option, value in once.items() if value is not None]
-    pairs += [(option, value) for option, values in often for value in values]
-    return ["--backbone", name, *(part for option, value in pairs for part in (f"--{option}", str(value)))]
+def chosen_classes(text: str | None) -> list[str] | Path | None:
+    """What `--classes` says: a file where there is one, else names between commas."""
+    if text is None:
+        return None
+    return Path(text) if Path(text).is_file() else [name.strip() for name in text.split(",")]
+
+
+def _for_each(values: Sequence[Any] | None, count: int, option: str) -> Sequence[Any]:
+    if not values:
+        return [None] * count
+    if len(values) != count:
+        raise SettingsError(
+            f"{option} is given {len(values)} times for {count} backbones",
+            "give it once for each, in their order (--weights hub stands for the hub's)",
+        )
+    return values
 
 
 def _three(text: str | None, option: str) -> tuple[float, float, float] | None:

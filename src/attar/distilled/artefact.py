@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import secrets
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8, UInt64
 from PIL import Image
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
@@ -23,11 +23,13 @@ from attar.distilled.card import card
 from attar.distilled.manifest import SCHEMA, Manifest
 from attar.distilled.preview import preview
 from attar.errors import ArtefactError, ImageError
-from attar.files import safe_names, sha256, sync, write_bytes, write_text
+from attar.files import replace_folder, safe_names, sha256, sweep, temporary_folder, write_bytes, write_text
 from attar.images.arrays import ArraySource
 from attar.images.decode import decode
 from attar.images.source import ImageSource
 from attar.run import Run
+
+_LISTED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +56,22 @@ class DistilledSet:
             with path.open(newline="", encoding="utf-8") as file:
                 table = list(csv.DictReader(file))
             for row in table:
-                self.manifest.classes[int(row["label"])], float(row["weight"]), row["file_name"]
+                self._check_row(row)
             images = [name for name in self.manifest.files if name.startswith("images/") and name.endswith(".png")]
-            if len(table) != len(images):
+            if len(table) != len(images) or not table:
                 raise ValueError(f"it lists {len(table)} of {len(images)} images")
         except (OSError, KeyError, ValueError, TypeError, IndexError, csv.Error) as error:
             raise ArtefactError(f"{path} can't be read: {error}.", "Restore the folder or distil again.") from error
         return table
+
+    def _check_row(self, row: dict[str, str]) -> None:
+        label, weight = int(row["label"]), float(row["weight"])
+        if None in row.values() or row["file_name"] == "":
+            raise ValueError("a line of it is cut")
+        if not 0 <= label < len(self.classes):
+            raise ValueError(f"there is no class {label}")
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"{weight} is no weight")
 
     @cached_property
     def labels(self) -> Int[np.ndarray, " n"]:
@@ -92,7 +103,15 @@ class DistilledSet:
     def train_hashes(self) -> UInt64[np.ndarray, " known"]:
         """First 8 bytes of the SHA-256 of the training images' pixels, sorted; empty where the set keeps none."""
         file = self.path / "provenance" / "train.safetensors"
-        return load_file(file)["sha256"] if file.is_file() else np.empty(0, dtype=np.uint64)
+        if not file.is_file():
+            return np.empty(0, dtype=np.uint64)
+        try:
+            known = load_file(file)["sha256"]
+            if known.dtype != np.uint64 or known.ndim != 1:
+                raise ValueError(f"{known.dtype} of shape {known.shape} are no hashes")
+        except (SafetensorError, OSError, LookupError, ValueError) as error:
+            raise ArtefactError(f"{file} can't be read: {error}.", "Restore it or distil again.") from error
+        return known
 
     @cached_property
     def source(self) -> ImageSource:
@@ -114,17 +133,33 @@ class DistilledSet:
         return torch.from_numpy(self.images[index]).float() / 255, int(self.labels[index])
 
     def verify(self) -> None:
-        """Compare every file with the hash in attar.json; ArtefactError names the first that differs."""
-        for name, expected in self.manifest.files.items():
-            path = _inside(self.path, name)
-            if not path.is_file():
-                raise ArtefactError(f"{self.path} lacks {name}.", "Restore the folder or distil again.")
-            if sha256(path) != expected:
-                raise ArtefactError(f"{path} is not the file that was written.", "Restore it or distil again.")
+        """Compare every file with attar.json; ArtefactError lists what was altered, is missing, or was added to images.
+
+        Hidden files beside the images, which systems leave behind and loaders pass over, don't count as added.
+        """
+        there = {name: _inside(self.path, name) for name in self.manifest.files}
+        missing = [name for name, path in there.items() if not path.is_file()]
+        altered = [name for name, path in there.items() if path.is_file() and sha256(path) != self.manifest.files[name]]
+        added = sorted(_visible_files(self.path, "images") - there.keys())
+        faults = {"altered": altered, "missing": missing, "added": added}
+        if any(faults.values()):
+            told = "; ".join(f"{fault}: {_some(names)}" for fault, names in faults.items() if names)
+            raise ArtefactError(
+                f"{self.path} is not as it was written ({told}).", "Restore the folder or distil again."
+            )
 
 
 def load(path: str | Path) -> DistilledSet:
     """Open the distilled set at `path`; ArtefactError where there is none, or a file is missing."""
+    found = open_manifest(path)
+    missing = [name for name in found.manifest.files if not _inside(found.path, name).is_file()]
+    if missing:
+        raise ArtefactError(f"{path} lacks {_some(missing)}.", "Restore the folder or distil again.")
+    return found
+
+
+def open_manifest(path: str | Path) -> DistilledSet:
+    """The distilled set at `path`, its files unseen, for `verify`; ArtefactError where attar.json is unfit."""
     path = Path(path)
     file = path / "attar.json"
     if not file.is_file():
@@ -139,9 +174,6 @@ def load(path: str | Path) -> DistilledSet:
         raise ArtefactError(f"{file} can't be read: {place}: {first['msg']}.", "Distil again.") from error
     if manifest.schema_version > SCHEMA:
         raise ArtefactError(f"{file} was written by a newer attar.", "Upgrade with `pip install -U attar`.")
-    missing = [name for name in manifest.files if not _inside(path, name).is_file()]
-    if missing:
-        raise ArtefactError(f"{path} lacks {missing[0]}.", "Restore the folder or distil again.")
     return DistilledSet(path, manifest)
 
 
@@ -169,7 +201,8 @@ def write(
     """
     check_place(path)
     folders = safe_names(tuple(manifest.classes))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_folder(path)
+    sweep(path.parent, path.name)
     try:
         _write_images(temporary / "images", images, labels, folders, manifest, weights, sources)
         write_bytes(temporary / "preview.png", encode_png(preview(images, labels.tolist(), manifest.titles)))
@@ -181,7 +214,7 @@ def write(
         files = {file.relative_to(temporary).as_posix(): sha256(file) for file in written}
         complete = manifest.model_copy(update={"folders": list(folders), "files": files})
         write_text(temporary / "attar.json", complete.model_dump_json(indent=1))
-        _replace(temporary, path)
+        replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return load(path)
@@ -227,26 +260,25 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _replace(new: Path, path: Path) -> None:
-    """Put folder `new` at `path`; an older folder there steps aside first and is deleted last."""
-    old = None
-    if path.exists():
-        old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
-        path.rename(old)
-    try:
-        new.rename(path)
-    except OSError:
-        if old is not None:
-            old.rename(path)
-        raise
-    sync(path.parent)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _visible_files(folder: Path, part: str) -> set[str]:
+    """What lies under `folder / part`, links to folders included, which loaders follow: paths inside `folder`."""
+    found = (path.relative_to(folder) for path in (folder / part).rglob("*") if path.is_file() or path.is_symlink())
+    return {path.as_posix() for path in found if not any(name.startswith(".") for name in path.parts)}
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """`folder / name`, refused where the name leads out of the folder."""
+    """`folder / name`, refused where the name leads out of the folder, or can't be a name at all."""
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        path.is_file()  # raises where the name is too long
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # also links in a circle, NUL, undecodable letters
+        raise ArtefactError(f"{folder} names an impossible file: {name[:60]!a}.", "Don't use this set.") from error
+    if not inside:
         raise ArtefactError(f"{folder} names a file outside itself: {name!r}.", "Don't use this set.")
     return path

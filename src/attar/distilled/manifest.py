@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 SCHEMA = 1
 
@@ -38,3 +38,9 @@ class Manifest(BaseModel):
     train_images: int
     scores: dict[str, float]
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _titles_fit(self) -> Manifest:
+        if len(self.titles) != len(self.classes):
+            raise ValueError(f"{len(self.titles)} titles for {len(self.classes)} classes")
+        return self

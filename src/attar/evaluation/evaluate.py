@@ -156,7 +156,7 @@ def _common_classes(sets: Sequence[DistilledSet], test: ImageSource, train: Imag
             parts += [f"has {', '.join(extra[:5])} beside them"] if extra else []
             raise EvaluationError(
                 f"The classes of {reference_name} and {name} differ: {name} {' and '.join(parts)}.",
-                "Classes are matched by name; give folders with the same class names.",
+                "Classes are matched by name; give images of the same classes, or choose among them with --classes.",
             )
     return reference
 

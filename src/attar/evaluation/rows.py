@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -85,7 +86,7 @@ class Evaluation:
                     result.append((row, other, difference))
         return result
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, list[Any]]:
         """The document that `attar evaluate --json` prints."""
         differences = [
             {

@@ -1,4 +1,8 @@
-"""Features of images: read, cut views, run the frozen backbone; cached on disk by everything that matters."""
+"""Features of images: read, cut views, run the frozen backbone; cached on disk by everything that matters.
+
+The work is cut into shards of consecutive images. Each is cached once it is done, so a kill loses at most one, and
+processes that want the same features share the shards between them.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attar.backbones.record import Backbone
-from attar.errors import BackboneError
-from attar.features.cache import read_cached, write_cached
+from attar.errors import BackboneError, ImageError
+from attar.features.cache import claimed, is_cached, read_cached, write_cached
 from attar.files import digest
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 
-_VERSION = "features-2"  # counts up when the same key would give other features
+_VERSION = "features-3"  # counts up when the same key would give other features
+_SHARD_BYTES = 2**26  # of decoded squares
+_SHARD_IMAGES = 4096
 
 
 @runtime_checkable
@@ -59,27 +65,110 @@ def extract(
 ) -> Features:
     """Features [images, views, dim] (float32, on the CPU) of all images of `source` through `backbone`.
 
-    `batch` views go through the backbone at a time. The cache key covers the decoded images, the backbone's weights
-    and preprocessing, its precision, and the cut. Raises BackboneError where features are not finite or all equal.
+    The cache key covers the decoded images, the backbone's weights and preprocessing, its precision, and the cut.
+    `batch` views go through the backbone at a time. Raises BackboneError where features are not finite or all equal.
     """
-    labels = torch.from_numpy(source.labels)
-    key = digest(_VERSION, source.fingerprint, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
-    shape = (len(source), cut.count, backbone.dim)
-    values = read_cached(key, shape) if cache else None
-    if values is None:
-        values = torch.empty(shape)
+    values = torch.empty(len(source), cut.count, backbone.dim)
+    done = 0
+    for part in stream(source, backbone, cut, batch=batch, progress=progress, task=task, cache=cache):
+        values[done : done + len(part)] = part
+        done += len(part)
+    check(backbone, values)
+    return Features(values, torch.from_numpy(source.labels))
+
+
+def stream(
+    source: ImageSource,
+    backbone: Backbone,
+    cut: Cut,
+    *,
+    batch: int = 64,
+    progress: Progress = SILENT,
+    task: str = "features",
+    cache: bool = True,
+) -> Iterator[Float[Tensor, "images views dim"]]:
+    """What `extract` returns, shard by shard in the order of `source`, so that memory holds one shard at a time."""
+    work = _Extraction(source, backbone, cut, max(1, batch // cut.count), progress, task, cache)
+    shards = work.shards()
+    busy = [shard for shard in shards if not work.finish(shard, wait=False)]
+    if busy:
+        progress.note(f"Other processes are at {len(busy)} of {len(shards)} shards of {task}; waiting for them.")
+    for shard in busy:
+        work.finish(shard, wait=True)
+    for shard in shards:
+        yield work.values(shard)
+
+
+class _Extraction:
+    """The shards of one job; a shard is a range of positions in the source."""
+
+    def __init__(
+        self,
+        source: ImageSource,
+        backbone: Backbone,
+        cut: Cut,
+        batch: int,
+        progress: Progress,
+        task: str,
+        cache: bool,
+    ):
+        self._source, self._backbone, self._cut, self._batch = source, backbone, cut, batch
+        self._progress, self._task, self._cache = progress, task, cache
+        self._name = digest(_VERSION, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
+        self._held: dict[range, Tensor] = {}  # what no cache could take
+        self._done = 0
+
+    def shards(self) -> list[range]:
+        """All positions; whole batches but for the last, as sums over a batch may depend on its size."""
+        most = min(_SHARD_IMAGES, max(1, _SHARD_BYTES // (3 * self._cut.policy.canvas**2)))
+        size = -(-most // self._batch) * self._batch
+        count = len(self._source)
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def finish(self, shard: range, *, wait: bool) -> bool:
+        """Have the shard's features in the cache (or held); False where another process is at it and not to wait."""
+        if not self._is_finished(shard):
+            with claimed(digest(self._name, self._source.location, shard), wait=wait) as mine:
+                if not mine:
+                    return False
+                if not self._is_finished(shard):  # nobody did it meanwhile
+                    self._compute(shard)
+        self._done += len(shard)
+        self._progress.advance(self._task, self._done, len(self._source))
+        return True
+
+    def values(self, shard: range) -> Tensor:
+        """Features of a finished shard; computed again where the cache has lost or damaged them since."""
+        if shard in self._held:
+            return self._held.pop(shard)
+        values = read_cached(self._key(shard), self._shape(shard))
+        return self._compute(shard) if values is None else values
+
+    def _is_finished(self, shard: range) -> bool:
+        if shard in self._held:
+            return True
+        return self._cache and self._source.examined(shard) and is_cached(self._key(shard))
+
+    def _compute(self, shard: range) -> Tensor:
+        values = torch.empty(self._shape(shard))
         done = 0
-        progress.advance(task, 0, len(source))
-        for images, ids in _batches(source, cut.policy.canvas, max(1, batch // cut.count)):
-            values[done : done + len(ids)] = _forward(backbone, cut, images, ids)
-            if done == 0:
-                _check(backbone, values[: len(ids)])
+        for images, ids in _batches(self._source, self._cut.policy.canvas, shard, self._batch):
+            values[done : done + len(ids)] = _forward(self._backbone, self._cut, images, ids)
+            if self._done == done == 0:
+                check(self._backbone, values[: len(ids)])
             done += len(ids)
-            progress.advance(task, done, len(source))
-        _check(backbone, values)
-        if cache:
-            write_cached(key, values)
-    return Features(values, labels)
+            self._progress.advance(self._task, self._done + done, len(self._source))
+        if not (self._cache and write_cached(self._key(shard), values)):
+            self._held[shard] = values
+        return values
+
+    def _key(self, shard: range) -> str:
+        """The images are part of it, and where they stand: random views are drawn by position."""
+        hashes = [fact.sha256 for fact in self._source.facts(shard) if not isinstance(fact, ImageError)]
+        return digest(self._name, shard.start, *hashes)
+
+    def _shape(self, shard: range) -> tuple[int, int, int]:
+        return len(shard), self._cut.count, self._backbone.dim
 
 
 def square(image: np.ndarray, side: int) -> np.ndarray:
@@ -94,12 +183,12 @@ def read_squares(source: ImageSource, side: int, indices: Sequence[int] | np.nda
     return np.stack([square(image, side) for _, image in source.read(indices, shorter_side=side)])
 
 
-def _batches(source: ImageSource, side: int, size: int) -> Iterator[tuple[Tensor, np.ndarray]]:
+def _batches(source: ImageSource, side: int, shard: range, size: int) -> Iterator[tuple[Tensor, np.ndarray]]:
     images, ids = [], []
-    for index, image in source.read(np.arange(len(source)), shorter_side=side):
+    for index, image in source.read(shard, shorter_side=side, examine=True):
         images.append(square(image, side))
         ids.append(index)
-        if len(ids) == size or index == len(source) - 1:
+        if len(ids) == size or index == shard[-1]:
             yield torch.from_numpy(np.stack(images)).float() / 255, np.array(ids)
             images, ids = [], []
 
@@ -110,7 +199,8 @@ def _forward(backbone: Backbone, cut: Cut, images: Tensor, ids: np.ndarray) -> T
     return backbone(views.flatten(0, 1)).reshape(len(ids), cut.count, -1).float().cpu()
 
 
-def _check(backbone: Backbone, values: Tensor) -> None:
+def check(backbone: Backbone, values: Float[Tensor, "images views dim"]) -> None:
+    """BackboneError where features are not finite, or the same for every image."""
     if not torch.isfinite(values).all():
         raise BackboneError(
             f"Backbone {backbone.name} gives features that are not finite.", "Check its weights, mean and std."

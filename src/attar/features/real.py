@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attar.errors import SettingsError
+from attar.features.clusters import sub_clusters
 from attar.features.extract import Features
+from attar.features.groups import balanced_means, group_statistics
 from attar.features.statistics import ClassStatistics
 
 
@@ -20,6 +24,18 @@ class RealFeatures:
     classes: int
     header: dict[str, str] = field(default_factory=dict)
     """What the features are, see ClassStatistics."""
+    groups: Int[Tensor, " images"] | None = None
+    """Number of each image's group, from 0 on, where the data has groups."""
+    guide: RealFeatures | None = None
+    """Whose clusters to share: with several backbones the k-th image of a class must stand for the same real images
+    on each."""
+
+    def __post_init__(self) -> None:
+        labels = self.features.labels
+        if self.groups is not None and len(self.groups) != len(labels):
+            raise SettingsError(f"{len(self.groups)} groups for {len(labels)} images", "give each image its group")
+        if self.guide is not None and not torch.equal(self.guide.features.labels, labels):
+            raise SettingsError("the guide's features are of other images", "extract both from the same source")
 
     @cached_property
     def statistics(self) -> ClassStatistics:
@@ -27,7 +43,45 @@ class RealFeatures:
         values, labels = self.rows()
         return ClassStatistics.of(values, labels, self.classes, scatter="none", header=self.header)
 
+    @cached_property
+    def balanced_means(self) -> Float[Tensor, "classes dim"]:
+        """Class means in which every group of a class counts the same (float64). SettingsError without groups."""
+        if self.groups is None:
+            raise SettingsError("group-balanced means need images with groups", "use --set group_balanced=false")
+        group_count = int(self.groups.max()) + 1
+        images = self._images()
+        cells = group_statistics(images, self.features.labels, self.groups, self.classes, group_count)
+        return balanced_means(cells, group_count)
+
     def rows(self) -> tuple[Float[Tensor, "rows dim"], Int[Tensor, " rows"]]:
         """One row a view, image by image, with its label."""
         views = self.features.values.shape[1]
         return self.features.values.flatten(0, 1), self.features.labels.repeat_interleave(views)
+
+    def clusters(self, count: int, *, equal: bool = True) -> Int[Tensor, " images"]:
+        """For each image its cluster, 0..count-1 within its class (see `sub_clusters`); the guide's where given."""
+        if self.guide is not None:
+            return self.guide.clusters(count, equal=equal)
+        if (count, equal) not in self._clusters:
+            images, labels = self._images().numpy(), self.features.labels.numpy()
+            found = sub_clusters(images, labels, self.classes, count, equal=equal)
+            self._clusters[count, equal] = torch.from_numpy(found)
+        return self._clusters[count, equal]
+
+    def sub_centres(
+        self, count: int, *, equal: bool = True
+    ) -> tuple[Float[Tensor, "classes count dim"], Float[Tensor, "classes count"]]:
+        """Mean feature of each cluster over its images and views, and its share of the class's images (float64)."""
+        cells = self.features.labels * count + self.clusters(count, equal=equal)
+        statistics = ClassStatistics.of(self._images(), cells, self.classes * count)
+        sizes = statistics.counts.double().unflatten(0, (self.classes, count))
+        return statistics.means.unflatten(0, (self.classes, count)), sizes / sizes.sum(1, keepdim=True)
+
+    @cached_property
+    def _clusters(self) -> dict[tuple[int, bool], Int[Tensor, " images"]]:
+        """Clusters found so far, by (count, equal)."""
+        return {}
+
+    def _images(self) -> Float[Tensor, "images dim"]:
+        """Mean feature of each image over its views, in float64."""
+        return self.features.values.mean(1, dtype=torch.float64)

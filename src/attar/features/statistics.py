@@ -9,12 +9,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from attar.errors import SettingsError
-from attar.files import write_atomic
+from attar.tensors import read_tensors, write_tensors
 
 Scatter = Literal["none", "pooled", "class"]
 
@@ -57,8 +55,11 @@ class ClassStatistics:
     ):
         """Statistics of rows held in memory."""
         result = cls.empty(classes, features.shape[1], scatter=scatter, header=header)
-        for label in labels.unique().tolist():
-            rows = features[labels == label].double()
+        counts = torch.bincount(labels, minlength=classes).tolist()
+        for label, members in enumerate(labels.argsort(stable=True).split(counts)):
+            if not len(members):
+                continue
+            rows = features[members].double()
             result.counts[label] = len(rows)
             result.means[label] = rows.mean(0)
             deviations = rows - result.means[label]
@@ -101,12 +102,11 @@ class ClassStatistics:
         if self.scatter is not None:
             tensors["scatter"] = self.scatter
         metadata = {"header": json.dumps(self.header)}
-        write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata))
+        write_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path):
-        """Read what `save` wrote."""
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            header = json.loads(file.metadata()["header"])
+        """Read what `save` wrote; FileError where the file is damaged."""
+        tensors, metadata = read_tensors(path)
+        header = json.loads(metadata["header"])
         return cls(tensors["counts"], tensors["means"], tensors.get("scatter"), header)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +18,25 @@ from attar.images.decode import resize
 from attar.images.source import ImageSource
 
 _SHAPES = "Give uint8 images of shape [n, h, w, 3], [n, 3, h, w] or [n, h, w] (grey), values 0..255."
+
+_BOMB_BYTES, _BOMB_RATIO = 2**28, 200
+
+# What zipfile and NumPy raise for files that something has altered.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 class ArraySource(ImageSource):
@@ -34,7 +56,7 @@ class ArraySource(ImageSource):
     ):
         self._images = _with_channels(images, location)
         numbers = as_labels(labels, len(images), location)
-        names = numbered(numbers) if classes is None else tuple(str(name) for name in classes)
+        names = numbered(numbers, location) if classes is None else tuple(str(name) for name in classes)
         check_classes(numbers, names, location)
         super().__init__(names, names, numbers, location)
 
@@ -50,11 +72,12 @@ class ArraySource(ImageSource):
 def open_npz(file: str | Path) -> ArraySource:
     """The arrays `images`, `labels` and, where present, `names` of an .npz file; nothing is ever unpickled.
 
-    Raises ImageError for a file that isn't an .npz, lacks an array, or holds arrays of Python objects.
+    Raises ImageError for a file that isn't an .npz, lacks an array, holds arrays of Python objects, or is a zip bomb.
     """
     if not zipfile.is_zipfile(file):
         raise ImageError(f"{file} is not an .npz file", "Write it with numpy.savez.")
     try:
+        _refuse_bomb(file)
         with np.load(file, allow_pickle=False) as arrays:
             missing = [key for key in ("images", "labels") if key not in arrays]
             if missing:
@@ -62,15 +85,29 @@ def open_npz(file: str | Path) -> ArraySource:
                     f"{file} has no array {missing[0]!r}, only {', '.join(arrays) or 'none'}",
                     "It needs images and labels, and may have names.",
                 )
-            names = arrays.get("names")
-            images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            images, labels, names = arrays["images"], arrays["labels"], arrays.get("names")
+            if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
+                raise ImageError(
+                    f"names in {file} are {names.dtype} of shape {names.shape}", "Give one string per class."
+                )
+            classes = None if names is None else names.tolist()
+    except _DAMAGED as error:
         raise ImageError(
             f"can't read {file}: {error}", "Write it with numpy.savez; arrays of Python objects are refused."
         ) from error
-    if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
-        raise ImageError(f"names in {file} are {names.dtype} of shape {names.shape}", "Give one string per class.")
-    return ArraySource(images, labels, None if names is None else names.tolist(), location=str(file))
+    return ArraySource(images, labels, classes, location=str(file))
+
+
+def _refuse_bomb(file: str | Path) -> None:
+    """Sizes stand in the zip's directory: no image compresses so well that a few megabytes become gigabytes."""
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if member.file_size > max(_BOMB_BYTES, _BOMB_RATIO * member.compress_size):
+                raise ImageError(
+                    f"{member.filename!a} in {file} has {member.compress_size:,} bytes that unpack to "
+                    f"{member.file_size:,}: a zip bomb",
+                    "Write it with numpy.savez, without compression, where you trust it.",
+                )
 
 
 def _with_channels(images: np.ndarray, location: str) -> np.ndarray:

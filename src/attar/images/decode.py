@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from attar.errors import ImageError
+from attar.images.facts import Fact, examine
 
 # A file is known by its first bytes, not by its ending. Naming the five readers, instead of asking `Image.open`, keeps
 # untrusted files away from Pillow's other forty, and avoids its warning about large images: silencing a warning
@@ -30,6 +33,8 @@ _READERS = {
     b"GIF8": ("GIF", GifImageFile),
 }
 
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -38,6 +43,7 @@ _DAMAGED = (
     LookupError,
     TypeError,
     OverflowError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -55,12 +61,14 @@ _UPRIGHT = {
 }
 
 MAX_PIXELS = 64_000_000
+# Files with these endings are taken for images.
+ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif"})
 
 
 def decode(
     file: Path | bytes | io.BufferedIOBase, shorter_side: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "3 h w"]:
-    """The first frame of a JPEG, PNG, WebP, BMP or GIF file as upright RGB, values 0..255.
+    """The first frame of a JPEG, PNG, WebP, BMP, GIF or (with the extra `heic`) HEIC file as upright RGB, 0..255.
 
     EXIF orientation is applied, transparency is laid on white, grey fills three channels, 16-bit grey is scaled
     (65535 becomes 255). With `shorter_side` the image is resized (bilinear, antialiased) so that its shorter side is
@@ -69,20 +77,35 @@ def decode(
     Raises ImageError for a file that can't be read, is empty, damaged, of another kind, or has more than `max_pixels`
     pixels; the size is taken from the header, before anything is decoded.
     """
+    with _opened(_bytes(file)) as image:
+        size = _target(image.size, shorter_side, max_pixels)
+        _reduce(image, size)
+        return _upright(_rgb(_loaded(image)), size, _turn(image))
+
+
+def decode_and_examine(
+    file: Path | bytes | io.BufferedIOBase, shorter_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[UInt8[np.ndarray, "3 h w"], Fact]:
+    """What `decode` gives, and the fact of the full-size pixels.
+
+    The file is decoded once, except for JPEGs of which `decode` would decode a fraction: these once more, in full.
+    Raises ImageError as `decode` does, also where only the full-size image is damaged.
+    """
     data = _bytes(file)
-    kind, reader = _reader(data)
-    try:
-        with reader(io.BytesIO(data)) as image:
-            size = _target(image.size, shorter_side, max_pixels)
-            image.draft(None, size)  # does nothing but for JPEGs, and there only where fewer pixels will do
-            return _upright(image, size)
-    except _DAMAGED as error:
-        raise ImageError(f"truncated or damaged {kind} ({error})") from error
+    with _opened(data) as image:
+        full_size = image.size
+        size = _target(full_size, shorter_side, max_pixels)
+        _reduce(image, size)
+        reduced = image.size != full_size
+        colours, turn = _rgb(_loaded(image)), _turn(image)
+        pixels = _upright(colours, size, turn)
+        whole = pixels if size == full_size or reduced else _upright(colours, full_size, turn)
+    return pixels, examine(decode(data, None, max_pixels) if reduced else whole)
 
 
 def to_pixels(image: Image.Image, shorter_side: int | None = None) -> UInt8[np.ndarray, "3 h w"]:
     """A Pillow image as `decode` would give it: upright RGB, resized where `shorter_side` says so."""
-    return _upright(image, _target(image.size, shorter_side, MAX_PIXELS))
+    return _upright(_rgb(image), _target(image.size, shorter_side, MAX_PIXELS), _turn(image))
 
 
 def resize(pixels: UInt8[np.ndarray, "3 h w"], shorter_side: int | None) -> UInt8[np.ndarray, "3 new_h new_w"]:
@@ -104,13 +127,42 @@ def _bytes(file: Path | bytes | io.BufferedIOBase) -> bytes:
         raise ImageError(f"the file can't be read ({error.strerror})") from error
 
 
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[ImageFile]:
+    """The image with its header read; what Pillow raises, then or while it is used, becomes an ImageError."""
+    kind, reader = _reader(data)
+    try:
+        with reader(io.BytesIO(data)) as image:
+            yield image
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())  # libheif's messages end lines
+        raise ImageError(f"truncated or damaged {kind} ({reason})") from error
+
+
 def _reader(data: bytes) -> tuple[str, type[ImageFile]]:
     if not data:
         raise ImageError("the file is empty")
     for head, found in _READERS.items():
         if data.startswith(head):
             return found
-    raise ImageError("it is no JPEG, PNG, WebP, BMP or GIF file")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return "HEIC", _heic_reader()
+    raise ImageError("it is no JPEG, PNG, WebP, BMP, GIF or HEIC file")
+
+
+def _heic_reader() -> type[ImageFile]:
+    """Pillow's reader from pillow-heif, used without registering it. It turns images upright and says so in EXIF."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise ImageError('it is a HEIC file, which needs pip install "attar[heic]"') from error
+    return HeifImageFile
+
+
+def _reduce(image: ImageFile, size: tuple[int, int]) -> None:
+    """Decode a JPEG at 1/2, 1/4 or 1/8 where that leaves `size`. (In a HEIC file `draft` would take a thumbnail.)"""
+    if isinstance(image, JpegImageFile):
+        image.draft(None, size)
 
 
 def _target(size: tuple[int, int], shorter_side: int | None, max_pixels: int) -> tuple[int, int]:
@@ -125,16 +177,22 @@ def _target(size: tuple[int, int], shorter_side: int | None, max_pixels: int) ->
     return (shorter_side, longer_side) if size[0] <= size[1] else (longer_side, shorter_side)
 
 
-def _upright(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    image.load()
-    colours = _rgb(image)
+def _upright(colours: Image.Image, size: tuple[int, int], turn: Image.Transpose | None) -> np.ndarray:
     if colours.size != size:
         colours = colours.resize(size, Image.Resampling.BILINEAR)
-    turn = _UPRIGHT.get(_orientation(image))
     return _planes(colours if turn is None else colours.transpose(turn))
 
 
+def _loaded(image: ImageFile) -> ImageFile:
+    stated = image.size
+    image.load()
+    if image.size != stated:  # HEIC says it twice; the limit on pixels was held against the first
+        raise ValueError(f"{image.size[0]}x{image.size[1]} pixels instead of {stated[0]}x{stated[1]}")
+    return image
+
+
 def _rgb(image: Image.Image) -> Image.Image:
+    image.load()
     if image.mode == "I" or image.mode.startswith("I;16"):
         # Pillow's own conversion saturates: every value above 255 would become white.
         values = np.asarray(image).astype(np.int64)
@@ -146,11 +204,12 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How the loaded image must be turned to stand upright; None where it does."""
     try:
-        return image.getexif().get(_ORIENTATION, 1)
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except _DAMAGED:  # damaged EXIF beside sound pixels: many cameras and editors write it
-        return 1
+        return None
 
 
 def _planes(image: Image.Image) -> np.ndarray:

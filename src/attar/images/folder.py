@@ -7,27 +7,24 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-from jaxtyping import UInt8
 
 from attar.errors import ImageError
 from attar.images.checks import check_names
-from attar.images.decode import decode
-from attar.images.memo import key, recall, remember
-from attar.images.source import Fact, ImageSource
+from attar.images.decode import ENDINGS
+from attar.images.encoded import EncodedSource
+from attar.images.memo import Key, key
 from attar.images.titles import find_titles
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _PARTS = frozenset({"train", "val", "valid", "validation", "test"})
 _LAYOUT = "Give a folder that holds one folder of images per class."
-_BATCH = 2048  # an interrupted run loses no more than this many hashes
 
 
 @final
-class FolderSource(ImageSource):
+class FolderSource(EncodedSource):
     """Images in `path`/<class>/..., at any depth; classes and files are sorted as strings ("10" before "2").
 
-    Files count as images by their ending (.jpg .jpeg .png .webp .bmp, in any case); hidden files and folders are
-    ignored. Titles come from a classes.json in the folder or its parent, else they are the folders' names.
+    Files count as images by their ending (.jpg .jpeg .png .webp .bmp .heic .heif, in any case); hidden files and
+    folders are ignored. Titles come from a classes.json in the folder or its parent, else they are the folders' names.
     ImageError for a folder that is missing, is a file, has fewer than two classes, or has a class without images.
     """
 
@@ -49,23 +46,11 @@ class FolderSource(ImageSource):
         """The file's path inside the folder, with forward slashes."""
         return self._names[index]
 
-    def _decode(self, index: int, shorter_side: int | None) -> UInt8[np.ndarray, "3 h w"]:
-        return decode(self._folder / self._names[index], shorter_side)
+    def _file(self, index: int) -> Path:
+        return self._folder / self._names[index]
 
-    def _examine(self, indices: list[int]) -> list[Fact | ImageError]:
-        facts: list[Fact | ImageError] = []
-        for start in range(0, len(indices), _BATCH):
-            facts += self._examine_batch(indices[start : start + _BATCH])
-        return facts
-
-    def _examine_batch(self, indices: list[int]) -> list[Fact | ImageError]:
-        keys = [key(self._folder / self._names[index]) for index in indices]
-        known = recall(keys)
-        unknown = [position for position, fact in enumerate(known) if fact is None]
-        fresh = super()._examine([indices[position] for position in unknown])
-        remember([keys[position] for position in unknown], fresh)
-        decoded = iter(fresh)
-        return [next(decoded) if fact is None else fact for fact in known]
+    def _key(self, index: int) -> Key | None:
+        return key(self._file(index))
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:

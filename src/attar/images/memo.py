@@ -10,9 +10,9 @@ from pathlib import Path
 import PIL
 
 from attar.files import cache_folder
-from attar.images.source import Fact
+from attar.images.facts import Fact
 
-# The decoder's version is part of the key: another one may give a JPEG slightly different pixels.
+_DECODER = f"pillow {PIL.__version__}"  # part of the key: another version may give a JPEG slightly different pixels
 _TABLE = """
 CREATE TABLE IF NOT EXISTS hashes (
     path TEXT, size INTEGER, mtime_ns INTEGER, decoder TEXT, sha256 BLOB NOT NULL, grey INTEGER NOT NULL,
@@ -31,12 +31,19 @@ def key(file: Path) -> Key | None:
         state = file.stat()
     except OSError:
         return None
-    return str(file.absolute()), state.st_size, state.st_mtime_ns, f"pillow {PIL.__version__}"
+    return str(file.absolute()), state.st_size, state.st_mtime_ns, _DECODER
+
+
+def member_key(file: Path, mtime_ns: int, place: int, size: int) -> Key:
+    """The key of an image inside of a larger file that changed at `mtime_ns`: its place there, and its size."""
+    return f"{file.absolute()}#{place}", size, mtime_ns, _DECODER
 
 
 def recall(keys: Sequence[Key | None]) -> list[Fact | None]:
     """The facts remembered for each key; None for what isn't known, all None where the database can't be used."""
     found: list[Fact | None] = [None] * len(keys)
+    if not any(keys):
+        return found
     with contextlib.suppress(sqlite3.Error, OSError, UnicodeError), _database() as database:
         for position, wanted in enumerate(keys):
             row = database.execute(_FIND, wanted).fetchone() if wanted else None
@@ -49,6 +56,8 @@ def remember(keys: Sequence[Key | None], facts: Sequence[object]) -> None:
     """Keep the facts (what isn't a Fact is passed over); nothing happens where the database can't be used."""
     pairs = zip(keys, facts, strict=True)
     rows = [(*name, fact.sha256, int(fact.grey)) for name, fact in pairs if name and isinstance(fact, Fact)]
+    if not rows:
+        return
     with contextlib.suppress(sqlite3.Error, OSError, UnicodeError), _database() as database, database:
         database.executemany(_KEEP, rows)
 

@@ -16,14 +16,8 @@ _LAYOUTS = (
 
 def read_titles(file: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     """A title for each class, in class order, from a file in one of the layouts that the error message lists."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise ImageError(f"can't read class names from {file}: {error}", _LAYOUTS) from error
-    if file.suffix.lower() == ".json":
-        titles = _from_json(file, text, classes)
-    else:
-        titles = [line.strip() for line in text.splitlines() if line.strip()]
+    text = _text(file)
+    titles = _from_json(file, text, classes) if file.suffix.lower() == ".json" else _lines(text)
     if len(titles) != len(classes):
         raise ImageError(f"{file} has {len(titles)} class names, the images have {len(classes)} classes", _LAYOUTS)
     return _checked(tuple(titles), file)
@@ -39,10 +33,32 @@ def find_titles(folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     return classes
 
 
+def find_names(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """(names, titles) of classes that are numbered, in the order of their numbers, from a file in `folder`.
+
+    That is classes.json (a list of names; {"0": "name", "1": "name", ...}; {"classes": [{"wnid": "name", "name":
+    "title"}, ...]}) or classes.txt (one name a line). None where there is none, or none of these layouts.
+    """
+    if (folder / "classes.json").is_file():
+        content = _parsed(folder / "classes.json")
+        if isinstance(content, list) and all(isinstance(name, str) for name in content):
+            return tuple(content), tuple(content)
+        known = _mapping(content) or {}
+        if isinstance(content, dict) and isinstance(content.get("classes"), list) and known:
+            return tuple(known), _checked(tuple(known.values()), folder / "classes.json")
+        if known and set(known) == {str(number) for number in range(len(known))}:
+            names = tuple(known[str(number)] for number in range(len(known)))
+            return names, names
+    if (folder / "classes.txt").is_file():
+        names = tuple(_lines(_text(folder / "classes.txt")))
+        return names, names
+    return None
+
+
 def _from_json(file: Path, text: str, classes: tuple[str, ...]) -> list[str]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImageError(f"{file} isn't valid JSON: {error}", _LAYOUTS) from error
     if isinstance(content, list) and all(isinstance(title, str) for title in content):
         return content
@@ -58,8 +74,19 @@ def _from_json(file: Path, text: str, classes: tuple[str, ...]) -> list[str]:
 def _parsed(file: Path) -> object:
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):  # a classes.json that isn't meant for us
+    except (OSError, ValueError, RecursionError):  # a classes.json that isn't meant for us
         return None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise ImageError(f"can't read class names from {file}: {error}", _LAYOUTS) from error
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _mapping(content: object) -> dict[str, str] | None:

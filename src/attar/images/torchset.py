@@ -36,7 +36,7 @@ class DatasetSource(ImageSource):
         location = type(dataset).__name__
         labels = as_labels(_labels(dataset), len(dataset), location)
         given = getattr(dataset, "classes", None) if classes is None else classes
-        names = numbered(labels) if given is None else tuple(str(name) for name in given)
+        names = numbered(labels, location) if given is None else tuple(str(name) for name in given)
         check_classes(labels, names, location)
         super().__init__(names, names, labels, location)
 

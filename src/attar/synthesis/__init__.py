@@ -4,5 +4,16 @@ from attar.synthesis.distillation import distill
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.plan import Plan
 from attar.synthesis.presets import PRESETS, Settings, choose_settings
+from attar.synthesis.real import class_statistics
 
-__all__ = ["PRESETS", "Matching", "Plan", "Schedule", "Settings", "Term", "choose_settings", "distill"]
+__all__ = [
+    "PRESETS",
+    "Matching",
+    "Plan",
+    "Schedule",
+    "Settings",
+    "Term",
+    "choose_settings",
+    "class_statistics",
+    "distill",
+]

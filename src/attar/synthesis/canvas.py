@@ -11,7 +11,6 @@ import abc
 from collections.abc import Mapping
 from typing import Literal, final
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -87,7 +86,8 @@ class Pyramid(Canvas):
     """Levels of side 1, 2, 4, ... up to `side`, summed, decorrelated in colour, squashed: sigmoid(2 D Σ up(level)).
 
     It starts with `start` (a level's side) and everything below, and gains a level after each `grow_every` steps:
-    old levels are scaled by L/(L+1) and the new one is noise/(L+1). `grey` makes one channel, shown as three.
+    old levels are scaled by L/(L+1) and the new one is noise/(L+1). `grey` makes one channel, shown as three. Images
+    come out on `device`; levels, and so Adam's moments, stay at `home`, from where only the rows asked for travel.
     Source: Cazenavette et al. 2025 (arXiv 2511.16674), the authors' code.
     """
 
@@ -101,12 +101,13 @@ class Pyramid(Canvas):
         start: int = 1,
         grey: bool = False,
         device: torch.device | str = "cpu",
+        home: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ):
         self.count, self.side, self.seed, self.grow_every, self.grey = count, side, seed, grow_every, grey
-        self._device, self._dtype = torch.device(device), dtype
+        self._device, self._home, self._dtype = torch.device(device), torch.device(home or device), dtype
         sides = [level for level in _sides(side) if level <= start]
-        self._levels = {level: self._noise(level) / len(sides) for level in sides}
+        self._levels = {level: self._noise(level).div_(len(sides)) for level in sides}
         self._require_gradients()
 
     def parameters(self) -> dict[str, Tensor]:
@@ -125,12 +126,13 @@ class Pyramid(Canvas):
             for level in self._levels.values():
                 level *= count / (count + 1)
         new = _sides(self.side)[count]
-        self._levels[new] = self._noise(new) / (count + 1)
+        self._levels[new] = self._noise(new).div_(count + 1)
         self._require_gradients()
         return True
 
     def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
-        values: Tensor = sum(_enlarge(_Rows.apply(level, ids), self.side) for level in self._levels.values())  # type: ignore[assignment]
+        rows = (_Rows.apply(level, ids).to(self._device) for level in self._levels.values())
+        values: Tensor = sum(_enlarge(level, self.side) for level in rows)  # type: ignore[assignment]
         if self.grey:
             return torch.sigmoid(2 * values).expand(-1, 3, -1, -1)
         colour = _COLOUR.to(values)
@@ -138,20 +140,18 @@ class Pyramid(Canvas):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._levels = {
-            int(name.removeprefix("level_")): level.detach().clone().to(self._device, self._dtype)
+            int(name.removeprefix("level_")): level.detach().clone().to(self._home, self._dtype)
             for name, level in sorted(state.items(), key=lambda item: int(item[0].removeprefix("level_")))
         }
         self._require_gradients()
 
     def _noise(self, side: int) -> Float[Tensor, "count channels {side} {side}"]:
         channels = 1 if self.grey else 3
-        noise = np.stack(
-            [
-                generator(self.seed, Stream.CANVAS, step=side, image=image).standard_normal((channels, side, side))
-                for image in range(self.count)
-            ]
-        )
-        return torch.from_numpy(noise).to(self._device, self._dtype)
+        noise = torch.empty(self.count, channels, side, side, dtype=self._dtype)
+        for image, values in enumerate(noise):
+            random = generator(self.seed, Stream.CANVAS, step=side, image=image)
+            values.copy_(torch.from_numpy(random.standard_normal((channels, side, side))))
+        return noise.to(self._home)
 
     def _require_gradients(self) -> None:
         for level in self._levels.values():
@@ -170,10 +170,11 @@ class Pixels(Canvas):
         seed: int,
         grey: bool = False,
         device: torch.device | str = "cpu",
+        home: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ):
         self.count, self.side = count, side
-        self._pyramid = Pyramid(count, side, seed=seed, grey=grey, device=device, dtype=dtype)
+        self._pyramid = Pyramid(count, side, seed=seed, grey=grey, device=device, home=home, dtype=dtype)
         self._pyramid.load_state_dict({f"level_{side:03d}": self._pyramid._noise(side)})
 
     def parameters(self) -> dict[str, Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,29 +16,22 @@ from torch import Tensor
 
 import attar.distilled as distilled
 from attar.backbones.record import Backbone
-from attar.devices import pick_device, pick_dtype
+from attar.devices import free_bytes, keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png, preview
 from attar.errors import SettingsError, nearest
-from attar.features import RealFeatures, extract
+from attar.features import RealFeatures
 from attar.files import digest, write_bytes
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run, Value, deferred_interrupt
 from attar.synthesis.canvas import Canvas, make_canvas
-from attar.synthesis.draws import Stream
 from attar.synthesis.matching import Matching, Schedule, Term
+from attar.synthesis.memory import fit_backbone
 from attar.synthesis.objectives import OBJECTIVES, Objective, Rows, StatisticalFlowMatching
-from attar.synthesis.plan import Plan, make_plan
+from attar.synthesis.plan import canvas_bytes, make_plan, weight_bytes
 from attar.synthesis.presets import Settings, choose_settings
-from attar.synthesis.views import (
-    CentreView,
-    RandomViews,
-    ViewPolicy,
-    canvas_side,
-    centre_crop,
-    may_mirror,
-    smallest_crop,
-)
+from attar.synthesis.real import all_real_features, view_policy
+from attar.synthesis.views import ViewPolicy, centre_crop
 
 _CHECKPOINT_SECONDS = 120
 _PICTURES = 10
@@ -46,7 +40,7 @@ _LOG_EVERY = 10
 
 def distill(
     source: ImageSource,
-    backbone: Backbone,
+    backbone: Backbone | Sequence[Backbone],
     out: str | Path,
     *,
     settings: Settings | None = None,
@@ -57,13 +51,14 @@ def distill(
     restart: bool = False,
     progress: Progress = SILENT,
 ) -> DistilledSet:
-    """Distil `source` on `backbone` into a distilled set at `out`.
+    """Distil `source` on one backbone, or on several at once, into a distilled set at `out`.
 
     The run keeps its state in `<out>.run`: called again it continues from the last checkpoint, and returns the set at
     once where it is finished. `settings` decide what comes out (default: preset "attar"); `device`, `precision`,
     `memory` (bytes for activations, default half of what is free) and `chunk` (views at a time) where and how.
-    KeyboardInterrupt saves a checkpoint before it leaves. Raises SettingsError where a run with other settings is in
-    the way and `restart` is not set.
+    Several backbones count the same, and each has statistics of its own (sfm.md 11); views have the largest one's
+    size. KeyboardInterrupt saves a checkpoint before it leaves. Raises SettingsError where a run with other settings
+    is in the way and `restart` is not set, and where one view doesn't fit into `memory`.
 
     >>> import attar
     >>> flowers = attar.open("flowers/train")                              # doctest: +SKIP
@@ -71,38 +66,38 @@ def distill(
     """
     settings, out = settings or choose_settings(), Path(out)
     build = _objective(settings)
-    _check(source, backbone, settings)
+    backbones = [backbone] if isinstance(backbone, Backbone) else list(backbone)
+    _check(source, backbones, settings)
     distilled.check_place(out)
-    backbone = backbone.to(device=pick_device(device), dtype=pick_dtype(precision))
-    policy = view_policy(settings, source, backbone.image_size)
-    identity: dict[str, Value] = settings.model_dump() | {
+    place = pick_device(device)
+    keep_freed_memory()
+    backbones = [each.to(device=place, dtype=pick_dtype(precision)) for each in backbones]
+    policy = view_policy(settings, source, max(each.image_size for each in backbones))
+    asked: dict[str, Value] = settings.model_dump() | {
         "scale_low": policy.scale[0],
         "flip": policy.flip,
-        "backbone": backbone.name,
-        "backbone_fingerprint": backbone.fingerprint,
+        "backbone": "+".join(each.name for each in backbones),
+        "backbone_fingerprint": _joint_fingerprint([each.fingerprint for each in backbones]),
         "data": data_name(source.location),
-        "data_fingerprint": source.fingerprint,
         "titles": digest(*source.titles)[:16],
         "precision": precision,
     }
     with Run.beside(out).alone():
+        if not restart:
+            Run.beside(out).refuse_others(asked)
+        if not source.examined(range(len(source))):  # then hashes and features come from one reading of the images
+            all_real_features(source, backbones, settings, policy, progress)
+        identity = asked | {"data_fingerprint": source.fingerprint}
         finished = None if restart else _finished(out, identity)
         if finished is not None:
             progress.note(f"{out} is finished; nothing to do.")
             return finished
         run = Run.begin(out, identity, restart=restart)
-        canvas = make_canvas(
-            settings.canvas,
-            len(source.classes) * settings.ipc,
-            policy.canvas,
-            grow_every=settings.grow_every,
-            seed=settings.seed,
-            grey=source.grey,
-            device=backbone.device,
-        )
+        fitted = [fit_backbone(each, policy, memory) for each in backbones]
+        canvas = _make_canvas(settings, source, policy, place)
         plan = make_plan(
             canvas,
-            backbone,
+            fitted,
             views=settings.views,
             side=policy.crop,
             steps=settings.steps,
@@ -111,22 +106,25 @@ def distill(
             chunk=chunk or (None if memory else _last_chunk(run)),
         )
         progress.plan(f"{plan}; to {out}")
-        _note_places(run, source, plan, backbone, progress)
-        real = real_features(source, backbone, settings, policy, progress)
+        _note_places(run, source, plan.chunk, place, progress)
+        backbones = _parked([each for each, _ in fitted], place)
+        reals = all_real_features(source, backbones, settings, policy, progress)
         labels = torch.arange(len(source.classes)).repeat_interleave(settings.ipc)
+        objectives = [build(real, settings) for real in reals]
         matching = Matching(
             canvas,
             labels,
-            [Term(backbone, build(real, settings))],
+            [Term(each, one, 1 / len(backbones)) for each, one in zip(backbones, objectives, strict=True)],
             policy,
             Schedule(settings.steps, settings.lr, settings.tail, settings.restart_adam),
             views=settings.views,
             seed=settings.seed,
             chunk=plan.chunk,
+            device=place,
         )
         seconds = _run(matching, run, labels, source, progress)
-        images = _decode_all(canvas, plan.chunk)
-        scores = quantised_scores(images, labels, backbone, policy, real)
+        images = _decoded(canvas, torch.arange(canvas.count), plan.chunk)
+        weights = objectives[0].image_weights
         manifest = Manifest(
             attar_version=version("attar"),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -138,13 +136,20 @@ def distill(
             image_side=policy.canvas,
             settings=identity,
             seeds={"distill": settings.seed},
-            backbones=[Origin(name=backbone.name, fingerprint=backbone.fingerprint, licence=backbone.licence)],
+            backbones=[Origin(name=one.name, fingerprint=one.fingerprint, licence=one.licence) for one in backbones],
             data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
             train_images=len(source),
-            scores=scores | {"seconds": round(seconds, 1)},
+            scores=_scores(images, labels, backbones, policy, reals) | {"seconds": round(seconds, 1)},
             files={},
         )
-        return distilled.write(out, images, labels.numpy(), manifest=manifest, train_hashes=source.hashes())
+        return distilled.write(
+            out,
+            images,
+            labels.numpy(),
+            manifest=manifest,
+            weights=None if weights is None else weights.tolist(),
+            train_hashes=source.hashes(),
+        )
 
 
 def _objective(settings: Settings) -> Callable[[RealFeatures, Settings], Objective]:
@@ -153,14 +158,50 @@ def _objective(settings: Settings) -> Callable[[RealFeatures, Settings], Objecti
     return OBJECTIVES[settings.method]
 
 
-def _check(source: ImageSource, backbone: Backbone, settings: Settings) -> None:
+def _check(source: ImageSource, backbones: Sequence[Backbone], settings: Settings) -> None:
     if len(source.classes) < 2:
         raise SettingsError("Distillation needs at least two classes.", "Give a folder with a subfolder a class.")
-    if backbone.normalise != settings.normalise:
-        raise SettingsError(
-            f"the settings ask for {settings.normalise} normalisation, and the backbone has {backbone.normalise}",
-            f"make it by attar.backbone(..., normalise={settings.normalise!r})",
+    if not backbones:
+        raise SettingsError("distillation needs a backbone", "give one, or several")
+    if len({each.fingerprint for each in backbones}) < len(backbones):
+        raise SettingsError("a backbone is given twice", "it would count twice: give others beside it")
+    for each in backbones:
+        if each.normalise != settings.normalise:
+            raise SettingsError(
+                f"the settings ask for {settings.normalise} normalisation, and {each.name} has {each.normalise}",
+                f"make it by attar.backbone(..., normalise={settings.normalise!r})",
+            )
+
+
+def _joint_fingerprint(fingerprints: Sequence[str]) -> str:
+    return fingerprints[0] if len(fingerprints) == 1 else digest(*fingerprints)
+
+
+def _make_canvas(settings: Settings, source: ImageSource, policy: ViewPolicy, place: torch.device) -> Canvas:
+    """The canvas of a run; on the host where it would take more than half of the device's free memory."""
+
+    def make(home: torch.device | None) -> Canvas:
+        return make_canvas(
+            settings.canvas,
+            len(source.classes) * settings.ipc,
+            policy.canvas,
+            grow_every=settings.grow_every,
+            seed=settings.seed,
+            grey=source.grey,
+            device=place,
+            home=home,
         )
+
+    canvas = make(torch.device("cpu"))
+    fits = canvas_bytes(canvas) < free_bytes(place) // 2
+    return make(place) if fits and place.type != "cpu" else canvas
+
+
+def _parked(backbones: list[Backbone], place: torch.device) -> list[Backbone]:
+    """The backbones; on the host, from where the loop fetches one at a time, where all crowd the device."""
+    if len(backbones) > 1 and sum(map(weight_bytes, backbones)) > free_bytes(place) // 4:
+        return [each.to(device="cpu") for each in backbones]
+    return backbones
 
 
 def _finished(out: Path, identity: Mapping[str, Value]) -> DistilledSet | None:
@@ -183,20 +224,25 @@ def _last_chunk(run: Run) -> int | None:
     return int(chunk) if chunk and run.started else None
 
 
-def _note_places(run: Run, source: ImageSource, plan: Plan, backbone: Backbone, progress: Progress) -> None:
+def _note_places(run: Run, source: ImageSource, chunk: int, place: torch.device, progress: Progress) -> None:
     """Keep where the run works, and say so where it works otherwise than before."""
-    places = {"chunk": str(plan.chunk), "device": backbone.device.type}
+    places = {"chunk": str(chunk), "device": place.type, "process": str(os.getpid())}
     moved = [
-        f"{name} {run.place(name)} -> {value}" for name, value in places.items() if run.place(name) not in (None, value)
+        f"{name} {run.place(name)} -> {places[name]}"
+        for name in ("chunk", "device")
+        if run.place(name) not in (None, places[name])
     ]
     if moved and run.load_checkpoint() is not None:
         progress.note(f"Continuing elsewhere ({', '.join(moved)}): pixels may differ in their last bit.")
-    parts = source.location.split("+")
-    if all(Path(part).exists() for part in parts):
-        places["train"] = "+".join(str(Path(part).absolute()) for part in parts)
-    elif source.location.startswith("digits"):
-        places["train"] = source.location
-    run.note_place(**places)
+    run.note_place(**places, **_found_again(source.location))
+
+
+def _found_again(location: str) -> dict[str, str]:
+    """{"train": what opens the same images from any folder}; nothing where they were made in memory."""
+    parts = location.split("+")
+    if all(Path(part).exists() or part.endswith(".tar") for part in parts):
+        return {"train": "+".join(str(Path(part).absolute()) for part in parts)}
+    return {"train": location} if location.startswith(("digits", "hf:")) else {}
 
 
 def data_name(location: str) -> str:
@@ -204,29 +250,20 @@ def data_name(location: str) -> str:
     return "+".join("/".join(Path(part).parts[-2:]).lstrip("/") for part in location.split("+"))
 
 
-def view_policy(settings: Settings, source: ImageSource, crop: int) -> ViewPolicy:
-    """The views of a run on a backbone of `crop` pixels: the published ones where the settings leave it open."""
-    side = canvas_side(crop)
-    return ViewPolicy(
-        canvas=side,
-        crop=crop,
-        scale=(smallest_crop(side) if settings.scale_low is None else settings.scale_low, settings.scale_high),
-        flip=may_mirror(source, side) if settings.flip is None else settings.flip,
-        noise=settings.noise,
-        noise_mean=settings.noise_mean,
-        noise_std=settings.noise_std,
-    )
-
-
-def real_features(
-    source: ImageSource, backbone: Backbone, settings: Settings, policy: ViewPolicy, progress: Progress = SILENT
-) -> RealFeatures:
-    """Features of the real images under the settings' views: the centre crop, or the synthetic images' own views."""
-    views = settings.statistics_views
-    cut = RandomViews(policy, views, 0, Stream.STATISTICS) if views else CentreView(policy)
-    features = extract(source, backbone, cut, progress=progress, task="real images")
-    header = {"data": source.fingerprint, "backbone": backbone.fingerprint, "views": cut.fingerprint}
-    return RealFeatures(features, len(source.classes), header)
+def _scores(
+    images: UInt8[np.ndarray, "n 3 side side"],
+    labels: Int[Tensor, " n"],
+    backbones: Sequence[Backbone],
+    policy: ViewPolicy,
+    reals: Sequence[RealFeatures],
+) -> dict[str, float]:
+    """`quantised_scores`, of several backbones the lowest, and then each one's under its name."""
+    scores = [quantised_scores(images, labels, each, policy, real) for each, real in zip(backbones, reals, strict=True)]
+    lowest = {name: min(each[name] for each in scores) for name in scores[0]}
+    if len(backbones) == 1:
+        return lowest
+    named = zip(backbones, scores, strict=True)
+    return lowest | {f"{one.name}.{name}": value for one, each in named for name, value in each.items()}
 
 
 @torch.inference_mode()
@@ -240,7 +277,7 @@ def quantised_scores(
     """Flow cosine and its worst class, on centre views of the images as shipped (8 bits a channel)."""
     features = [
         backbone(centre_crop(torch.from_numpy(part).float().to(backbone.device) / 255, policy.crop)).cpu()
-        for part in np.array_split(images, -(-len(images) // 32))
+        for part in np.array_split(images, -(-len(images) // 8))
     ]
     rows = Rows(torch.arange(len(images)), torch.zeros(len(images), dtype=torch.int64), labels)
     log = StatisticalFlowMatching(real.statistics.means).at(0)(torch.cat(features), rows).log
@@ -266,7 +303,12 @@ def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, prog
 
     with deferred_interrupt() as interrupted:
         for step in range(first, steps):
+            chunk = matching.chunk
             figures = matching.step(step)
+            if matching.chunk != chunk:
+                progress.note(f"Out of memory at step {step}: from here on {matching.chunk} views at a time.")
+                run.note_place(**run.places() | {"chunk": str(matching.chunk)})
+                figures["chunk"] = matching.chunk
             if step % _LOG_EVERY == 0 or step == steps - 1:
                 run.log(step, figures)
             progress.advance("distilling", step + 1, steps, figures)
@@ -284,16 +326,17 @@ def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, prog
 def _picture(matching: Matching, run: Run, labels: Tensor, source: ImageSource, step: int, progress: Progress) -> None:
     per_class = matching.canvas.count // len(source.classes)
     shown = torch.arange(min(matching.canvas.count, 20 * per_class))
-    images = _quantise(matching.canvas, shown)
+    images = _decoded(matching.canvas, shown, matching.chunk)
     path = run.pictures / f"step-{step:06d}.png"
     write_bytes(path, encode_png(preview(images, labels[shown].tolist(), source.titles[:20])))
     progress.picture(path)
 
 
 @torch.no_grad()
-def _quantise(canvas: Canvas, ids: Int[Tensor, " k"]) -> UInt8[np.ndarray, "k 3 side side"]:
-    return (canvas.images(ids) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-
-
-def _decode_all(canvas: Canvas, chunk: int) -> UInt8[np.ndarray, "n 3 side side"]:
-    return np.concatenate([_quantise(canvas, ids) for ids in torch.arange(canvas.count).split(max(chunk, 1))])
+def _decoded(canvas: Canvas, ids: Int[Tensor, " k"], chunk: int) -> UInt8[np.ndarray, "k 3 side side"]:
+    """Images `ids` in 8 bits a channel, `chunk` at a time."""
+    images = np.empty((len(ids), 3, canvas.side, canvas.side), dtype=np.uint8)
+    for places in torch.arange(len(ids)).split(chunk):
+        values = (canvas.images(ids[places]) * 255).round().clamp(0, 255)
+        images[places] = values.to(torch.uint8).cpu().numpy()
+    return images

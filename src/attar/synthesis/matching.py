@@ -3,13 +3,15 @@
 It does not know which objective, canvas or backbone it runs. Where not all views fit into memory at once, a step has
 two passes (gradient caching, arXiv 2101.06983): features of all chunks without graph, the objective once on all of
 them, then each chunk again with graph and its rows of the objective's gradient. The result is exact for any chunk
-size, because objectives return their gradient in closed form and views are drawn by name.
+size, because objectives return their gradient in closed form and views are drawn by name. Several backbones take
+turns, so that a step holds the activations of one of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attar.backbones.record import Backbone
+from attar.devices import is_out_of_memory
 from attar.errors import SettingsError
 from attar.synthesis.canvas import Canvas
 from attar.synthesis.draws import Stream
@@ -82,20 +85,25 @@ class Matching:
         views: int = 1,
         seed: int = 0,
         chunk: int | None = None,
+        device: torch.device | None = None,
     ):
         self.canvas, self.terms, self.policy, self.schedule, self.seed = canvas, tuple(terms), policy, schedule, seed
         images = torch.arange(canvas.count).repeat_interleave(views)
         self.rows = Rows(images, torch.arange(views).repeat(canvas.count), labels[images])
         self.chunk = chunk or len(self.rows)
+        self.device = device or self.terms[0].backbone.device
         self._adam = self._new_adam()
 
     def step(self, step: int) -> dict[str, float]:
-        """Grow, compute the exact gradient, move the canvas; returns figures for the log."""
+        """Grow, compute the exact gradient, move the canvas; returns figures for the log.
+
+        Where the memory doesn't suffice, `chunk` is halved, and stays so.
+        """
         if self.canvas.grow(step):
             self._admit_new_parameters()
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate(step)
-        log = self.gradient(step)
+        log = self._fitting_gradient(step)
         self._adam.step()
         self.canvas.after_step()
         return log
@@ -103,21 +111,17 @@ class Matching:
     def gradient(self, step: int) -> dict[str, float]:
         """Fill the `.grad` of the canvas' parameters with the gradient of the weighted terms at `step`."""
         for parameter in self.canvas.parameters().values():
-            parameter.grad = torch.zeros_like(parameter)
-        chunks = torch.arange(len(self.rows)).split(self.chunk)
-        if len(chunks) == 1:
-            features = self._forward(step, chunks[0])
-            gradients, log = self._judge(step, [values.detach() for values in features])
-            self._backward(features, gradients, chunks[0])
-        else:
-            with torch.no_grad():
-                parts = [self._forward(step, chunk) for chunk in chunks]
-            gradients, log = self._judge(step, [torch.cat(values) for values in zip(*parts, strict=True)])
-            for chunk in chunks:
-                self._backward(self._forward(step, chunk), gradients, chunk)
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            else:
+                parameter.grad.zero_()
+        log = {"loss": 0.0}
+        for term in self.terms:
+            with self._at_work(term.backbone):
+                self._add_gradient(term, step, log)
         self._penalise(log)
-        squares = [parameter.grad.square().sum() for parameter in self.canvas.parameters().values()]  # type: ignore[union-attr]
-        log["gradient"] = float(torch.stack(squares).sum().sqrt())
+        norms = [torch.linalg.vector_norm(parameter.grad) for parameter in self.canvas.parameters().values()]  # type: ignore[arg-type]
+        log["gradient"] = float(torch.linalg.vector_norm(torch.stack(norms)))
         if not math.isfinite(log["gradient"]):
             raise SettingsError(
                 f"The gradient at step {step} is not finite; the step was not taken.",
@@ -125,7 +129,44 @@ class Matching:
             )
         return log
 
-    def _forward(self, step: int, chunk: Int[Tensor, " k"]) -> list[Float[Tensor, "k dim"]]:
+    def _fitting_gradient(self, step: int) -> dict[str, float]:
+        while True:
+            try:
+                return self.gradient(step)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.chunk == 1:
+                    message = f"one view of {self.policy.crop} pixels doesn't fit into the memory of {self.device}"
+                    raise SettingsError(message, "choose a smaller backbone, or --precision bf16") from error
+            self.chunk = -(-self.chunk // 2)  # outside of `except`, where the error still holds the step's tensors
+
+    @contextmanager
+    def _at_work(self, backbone: Backbone) -> Iterator[None]:
+        """The backbone on the loop's device; one that lives elsewhere, to save room, goes back there afterwards."""
+        home = backbone.device
+        if home == self.device:
+            yield
+            return
+        backbone.module.to(self.device)
+        try:
+            yield
+        finally:
+            backbone.module.to(home)
+
+    def _add_gradient(self, term: Term, step: int, log: dict[str, float]) -> None:
+        chunks = torch.arange(len(self.rows)).split(self.chunk)
+        if len(chunks) == 1:
+            features = self._forward(term, step, chunks[0])
+            self._backward(features, self._judge(term, step, features.detach(), log), chunks[0])
+            return
+        with torch.no_grad():
+            whole = torch.cat([self._forward(term, step, chunk) for chunk in chunks])
+        gradient = self._judge(term, step, whole, log)
+        for chunk in chunks:
+            self._backward(self._forward(term, step, chunk), gradient, chunk)
+
+    def _forward(self, term: Term, step: int, chunk: Int[Tensor, " k"]) -> Float[Tensor, "k dim"]:
         ids, place = self.rows.image[chunk].unique(return_inverse=True)
         images = self.canvas.images(ids)
         if len(ids) < len(chunk):
@@ -139,27 +180,26 @@ class Matching:
             self.rows.view[chunk].tolist(),
         )
         views = cut_views(images, windows, self.policy)
-        return [term.backbone(views) for term in self.terms]
+        return term.backbone(views)
 
-    def _judge(self, step: int, features: Sequence[Tensor]) -> tuple[list[Tensor], dict[str, float]]:
-        gradients, log = [], {"loss": 0.0}
-        for term, values in zip(self.terms, features, strict=True):
-            if not torch.isfinite(values).all():
-                raise SettingsError(
-                    f"Backbone {term.backbone.name} gave features that are not finite at step {step}.",
-                    "The last checkpoint is whole. Try --precision fp32 or a lower --lr.",
-                )
-            rows = Rows(*(part.to(values.device) for part in (self.rows.image, self.rows.view, self.rows.label)))
-            judged = term.objective.at(step)(values, rows)
-            gradients.append(term.weight * judged.gradient)
-            log["loss"] += term.weight * judged.loss
-            prefix = f"{term.backbone.name}." if len(self.terms) > 1 else ""
-            log |= {prefix + name: value for name, value in judged.log.items()}
-        return gradients, log
+    def _judge(
+        self, term: Term, step: int, features: Float[Tensor, "rows dim"], log: dict[str, float]
+    ) -> Float[Tensor, "rows dim"]:
+        """The term's weighted gradient with respect to the features; its figures go into the log."""
+        if not torch.isfinite(features).all():
+            raise SettingsError(
+                f"Backbone {term.backbone.name} gave features that are not finite at step {step}.",
+                "The last checkpoint is whole. Try --precision fp32 or a lower --lr.",
+            )
+        rows = Rows(*(part.to(features.device) for part in (self.rows.image, self.rows.view, self.rows.label)))
+        judged = term.objective.at(step)(features, rows)
+        log["loss"] += term.weight * judged.loss
+        prefix = f"{term.backbone.name}." if len(self.terms) > 1 else ""
+        log |= {prefix + name: value for name, value in judged.log.items()}
+        return term.weight * judged.gradient
 
-    def _backward(self, features: Sequence[Tensor], gradients: Sequence[Tensor], chunk: Tensor) -> None:
-        parts = [part[chunk.to(part.device)].to(values) for part, values in zip(gradients, features, strict=True)]
-        torch.autograd.backward(list(features), parts)
+    def _backward(self, features: Float[Tensor, "k dim"], gradient: Float[Tensor, "rows dim"], chunk: Tensor) -> None:
+        features.backward(gradient[chunk.to(gradient.device)].to(features))
 
     def _penalise(self, log: dict[str, float]) -> None:
         for ids in torch.arange(self.canvas.count).split(self.chunk):
@@ -181,11 +221,11 @@ class Matching:
         self._adam.add_param_group({"params": new})
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Canvas and Adam's moments as named tensors, everything a later `load_state_dict` needs."""
-        state = {f"canvas.{name}": value.clone() for name, value in self.canvas.state_dict().items()}
+        """Canvas and Adam's moments as named tensors, not copied: the next step changes them."""
+        state = {f"canvas.{name}": value for name, value in self.canvas.state_dict().items()}
         for name, parameter in self.canvas.parameters().items():
             for key, value in self._adam.state[parameter].items():
-                state[f"adam.{name}.{key}"] = value.clone()
+                state[f"adam.{name}.{key}"] = value
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from attar.backbones.record import Backbone
+from attar.devices import free_bytes
 from attar.synthesis.canvas import Canvas
+from attar.synthesis.memory import ActivationModel
 
 # Gradient caching adds a second forward: 3.2 in place of 2.2 forwards a view. Views, canvas and Adam add a tenth.
 _CACHING, _BESIDE, _BACKWARD = 1.45, 1.1, 2.2
+_CANVAS_COPIES = 4  # values, gradient, Adam's two moments
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,23 @@ class Plan:
     reading_seconds: float
     activation_bytes: int
     canvas_bytes: int
+    weight_bytes: int
 
     def __str__(self) -> str:
         passes = "one chunk" if self.chunk >= self.views else f"chunks of {self.chunk}, two passes"
-        memory = self.activation_bytes + self.canvas_bytes
+        parts = {"activations": self.activation_bytes, "canvas and Adam": self.canvas_bytes}
+        parts["weights"] = self.weight_bytes
+        listed = ", ".join(f"{size / 2**20:,.0f} MB {name}" for name, size in parts.items())
         return (
             f"{self.images} images, {self.views} views a step in {passes}, {self.steps} steps: about "
             f"{_duration(self.step_seconds * self.steps)}, after {_duration(self.reading_seconds)} for the features of "
-            f"the real images where they aren't cached; {memory / 2**20:,.0f} MB on top of the backbone"
+            f"the real images where they aren't cached; memory: {listed}"
         )
 
 
 def make_plan(
     canvas: Canvas,
-    backbone: Backbone,
+    backbones: Sequence[tuple[Backbone, ActivationModel]],
     *,
     views: int,
     side: int,
@@ -50,15 +55,16 @@ def make_plan(
     memory: int | None = None,
     chunk: int | None = None,
 ) -> Plan:
-    """Measure one view of `side` pixels, fit the chunk into `memory` bytes (default: half of what is free), time it.
+    """Fit the chunk into `memory` bytes (default: half of what is free), and time a few views of `side` pixels.
 
     `views` are shown of each of the canvas' images in each of `steps`; `real_views` views of real images go through
-    the backbone once, forward only.
+    each of the backbones once, forward only. Backbones take turns: their times add up, their activations don't.
     """
     rows = canvas.count * views
-    each = bytes_per_view(backbone, side)
-    chunk = min(chunk, rows) if chunk else fitting_chunk(rows, each, memory or free_bytes(backbone.device) // 2)
-    seconds = _seconds_per_view(backbone, side, min(chunk, 8))
+    budget = memory or free_bytes(backbones[0][0].device) // 2
+    most = min(model.most_views(budget) for _, model in backbones)
+    chunk = min(chunk, rows) if chunk else even_chunk(rows, most)
+    seconds = sum(_seconds_per_view(backbone, side, min(chunk, 8)) for backbone, _ in backbones)
     return Plan(
         images=canvas.count,
         views=rows,
@@ -66,45 +72,25 @@ def make_plan(
         steps=steps,
         step_seconds=seconds * rows * _BESIDE * (_CACHING if chunk < rows else 1),
         reading_seconds=seconds * real_views / _BACKWARD,
-        activation_bytes=chunk * each,
-        canvas_bytes=4 * 4 * canvas.size,  # fp32 values, gradient, two moments
+        activation_bytes=max(model.peak(chunk) for _, model in backbones),
+        canvas_bytes=canvas_bytes(canvas),
+        weight_bytes=sum(weight_bytes(backbone) for backbone, _ in backbones),
     )
 
 
-def bytes_per_view(backbone: Backbone, side: int) -> int:
-    """Bytes that one view of `side` pixels keeps for the backward pass through `backbone`, weights not counted."""
-    weights = {tensor.untyped_storage().data_ptr() for tensor in backbone.module.state_dict().values()}
-    saved: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    device = backbone.device
-    view = torch.full((1, 3, side, side), 0.5, device=device, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        features = backbone(view)
-    del features  # the graph keeps the storages, and so their addresses, apart until here
-    return sum(saved.values())
+def canvas_bytes(canvas: Canvas) -> int:
+    """Bytes of a fully grown canvas with its gradient and Adam's moments, in fp32."""
+    return 4 * _CANVAS_COPIES * canvas.size
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that can still be taken on `device`; half of the machine's where the system doesn't say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+def weight_bytes(backbone: Backbone) -> int:
+    """Bytes of a backbone's weights."""
+    return sum(tensor.nbytes for tensor in backbone.module.state_dict().values())
 
 
-def fitting_chunk(rows: int, each: int, budget: int) -> int:
-    """The largest number of the `rows` views, of `each` bytes, within `budget`; chunks of about equal size."""
-    most = max(1, budget // max(1, each))
-    chunks = -(-rows // most)
+def even_chunk(rows: int, most: int) -> int:
+    """Chunks of at most `most` of the `rows` views, as few and as equal as possible; at least one view each."""
+    chunks = -(-rows // max(1, most))
     return -(-rows // chunks)
 
 

@@ -42,6 +42,8 @@ class Settings(BaseModel):
     w_mean: float = Field(0.0, ge=0, description="weight of the common mean (sfm.md 7)")
     w_scale: float = Field(0.0, ge=0, description="weight of the scale (sfm.md 7)")
     paper_quirks: bool = Field(False, description="the authors' divisor at ipc > 1 (sfm.md 10)")
+    equal_clusters: bool = Field(True, description="sfm-sub: clusters of equal size; else images carry weights")
+    group_balanced: bool = Field(False, description="class centres in which every group counts the same")
     normalise: Literal["native", "imagenet"] = "native"
 
     @model_validator(mode="after")

@@ -54,7 +54,8 @@ def smallest_crop(canvas: int) -> float:
 
 def may_mirror(source: ImageSource, canvas: int) -> bool:
     """Digits and letters change their meaning in a mirror: small grey images are taken for such."""
-    return not (source.grey and (canvas <= 64 or source.location.startswith("digits")))
+    # The order matters: whether a source is grey is known once all its images are decoded.
+    return not ((canvas <= 64 or source.location.startswith("digits")) and source.grey)
 
 
 @dataclass(frozen=True)

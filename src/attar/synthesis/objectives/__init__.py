@@ -5,10 +5,12 @@ from collections.abc import Callable
 from attar.features import RealFeatures
 from attar.synthesis.objectives.base import FeatureLoss, Objective, Rows
 from attar.synthesis.objectives.sfm import StatisticalFlowMatching
+from attar.synthesis.objectives.sub_centres import SubCentreFlowMatching
 from attar.synthesis.presets import Settings
 
 OBJECTIVES: dict[str, Callable[[RealFeatures, Settings], Objective]] = {
     "sfm": StatisticalFlowMatching.build,
+    "sfm-sub": SubCentreFlowMatching.build,
 }
 
-__all__ = ["OBJECTIVES", "FeatureLoss", "Objective", "Rows", "StatisticalFlowMatching"]
+__all__ = ["OBJECTIVES", "FeatureLoss", "Objective", "Rows", "StatisticalFlowMatching", "SubCentreFlowMatching"]

@@ -42,3 +42,8 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def at(self, step: int) -> Callable[[Tensor, Rows], FeatureLoss]:
         """The loss function of one step, from features [rows, dim] and their rows; a pure function of its inputs."""
+
+    @property
+    def image_weights(self) -> Float[Tensor, " images"] | None:
+        """How much each synthetic image counts in training, in image order; None where each counts 1."""
+        return None
