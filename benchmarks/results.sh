@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Remakes the tables of docs/results.md with the commands that users type.
 #
-#     benchmarks/results.sh OUT [CELL ...]      # cells: woof-vit nette-vit both-vit woof-mobile ... cifar-fast ...
+#     benchmarks/results.sh OUT [CELL ...]      # cells: woof-vit nette-vit both-vit ... cifar-fast cifar-ipc10-sub nette-two ...
 #
 # Finished runs are not repeated. Assets are found by ATTAR_ASSETS, else ../shared/assets.
 set -euo pipefail
@@ -21,8 +21,9 @@ images() { # set part
     esac
 }
 
-network() { # backbone
+network() { # backbone, or several joined by +
     case $1 in
+    *+*) echo "$(network "${1%%+*}") $(network "${1#*+}")" ;;
     vit) echo "--backbone vit_tiny_patch16_224 --weights $assets/weights/vit_tiny_patch16_224.safetensors" ;;
     mobile) echo "--backbone mobilenetv2_100 --weights $assets/weights/mobilenetv2_100.safetensors" ;;
     simclr) echo "--backbone resnet18 --image-size 64 --weights $assets/weights/resnet18_simclr_imagenette64.safetensors" ;;
@@ -40,11 +41,18 @@ cell() { # set backbone seeds name options...
     mv "$out/$name.json.part" "$out/$name.json"
 }
 
+short=(--steps 200 --set grow_every=10) # half of the preset's, for 100 images of 256 px
+
 for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobile woof-simclr nette-simclr both-simclr
-                 cifar-fast cifar-attar cifar-paper cifar-ipc10}"; do
+                 cifar-fast cifar-attar cifar-paper cifar-ipc10 cifar-ipc10-sub woof-mobile-ipc10 woof-mobile-ipc10-sub
+                 nette-two}"; do
     for each in $name; do
         case $each in
-        cifar-ipc10) cell cifar resnet20 2 "$each" --preset fast --ipc 10 ;;
+        cifar-ipc10) cell cifar resnet20 3 "$each" --preset fast --ipc 10 ;;
+        cifar-ipc10-sub) cell cifar resnet20 3 "$each" --preset fast --ipc 10 --method sfm-sub ;;
+        woof-mobile-ipc10) cell woof mobile 1 "$each" --preset fast --ipc 10 "${short[@]}" ;;
+        woof-mobile-ipc10-sub) cell woof mobile 1 "$each" --preset fast --ipc 10 --method sfm-sub "${short[@]}" ;;
+        nette-two) cell nette vit+mobile 1 "$each" --preset fast ;;
         cifar-fast) cell cifar resnet20 5 "$each" --preset fast ;;
         cifar-*) cell cifar resnet20 2 "$each" --preset "${each#cifar-}" ;;
         nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast ;;

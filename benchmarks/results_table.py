@@ -7,42 +7,56 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-METHODS = ("random", "centroids", "kmeans", "sfm", "ncm", "class-means", "full")
+METHODS = ("random", "centroids", "kmeans", "sfm", "ncm", "sub-centres", "class-means", "full")
 SETS = {"woof": "Imagewoof", "nette": "Imagenette", "both": "both, 20 classes", "cifar": "CIFAR-10"}
 NETWORKS = {"vit": "ViT-Ti, 224 px", "mobile": "MobileNetV2, 224 px", "simclr": "SimCLR ResNet-18, 64 px"}
+SEVERAL = ("ipc10", "ipc10-sub")
 
 
 def main() -> None:
-    files = sorted(Path(sys.argv[1]).glob("*.json"), key=lambda file: file.stem)
-    print("| set | backbone or run | sets | " + " | ".join(METHODS) + " | SFM − centroids | SFM − class-means |")
-    print("|" + "---|" * (len(METHODS) + 5))
-    for file in files:
-        document = json.loads(file.read_text())
-        print(line(file.stem, document))
+    files = {file.stem: json.loads(file.read_text()) for file in sorted(Path(sys.argv[1]).glob("*.json"))}
+    several = {name: found for name, found in files.items() if name.endswith(SEVERAL)}
+    two = {name: found for name, found in files.items() if name.endswith("-two")}
+    one = {name: found for name, found in files.items() if name not in several | two}
+    for found, methods in ((one, [m for m in METHODS if m not in ("kmeans", "sub-centres")]), (several, METHODS)):
+        print("| set | backbone or run | sets | " + " | ".join(methods) + " | SFM − centroids | SFM − class-means |")
+        print("|" + "---|" * (len(methods) + 5))
+        for name, document in found.items():
+            print(line(name, document, methods))
+        print()
+    print("| set | measured on | " + " | ".join(METHODS) + " |\n|" + "---|" * (len(METHODS) + 2))
+    for name, document in two.items():
+        for network in dict.fromkeys(row["evaluated_on"] for row in document["rows"]):
+            part = {"rows": [row for row in document["rows"] if row["evaluated_on"] == network]}
+            print("| " + " | ".join([name, network, *(cell(part, method) for method in METHODS)]) + " |")
 
 
-def line(name: str, document: dict) -> str:
-    cells = [cell(document, method) for method in METHODS]
+def line(name: str, document: dict, methods: Sequence[str]) -> str:
+    cells = [cell(document, method) for method in methods]
     gaps = [gap(document, other) for other in ("centroids", "class-means")]
     first, _, second = name.partition("-")
-    made = next(row for row in document["rows"] if row["method"] == "sfm")
-    seeds = len(made["seeds"]["distill"])
-    about = [SETS.get(first, first), NETWORKS.get(second, f"ResNet-20, 32 px, {second}"), str(seeds)]
+    seeds = len(rows_of(document, "sfm")[0]["seeds"]["distill"])
+    about = [SETS.get(first, first), NETWORKS.get(second, second), str(seeds)]
     return "| " + " | ".join([*about, *cells, *gaps]) + " |"
+
+
+def rows_of(document: dict, method: str) -> list[dict]:
+    """The rows of a method; what was distilled counts as sfm, whichever variant it is."""
+    if method == "sfm":
+        return [row for row in document["rows"] if row["distilled_on"]]
+    return [row for row in document["rows"] if row["method"] == method]
 
 
 def cell(document: dict, method: str) -> str:
     """Accuracy under probe-v1 / its std check, with the spread over seeds or draws of the first."""
-    rows = [row for row in document["rows"] if row["method"] == method]
+    rows = rows_of(document, method)
     if not rows:
         return "–"
-    spread = (
-        f" ± {rows[0]['std']:.1f}"
-        if len(rows[0]["seeds"].get("distill", rows[0]["seeds"].get("selection", []))) > 1
-        else ""
-    )
+    draws = rows[0]["seeds"].get("distill", rows[0]["seeds"].get("selection", []))
+    spread = f" ± {rows[0]['std']:.1f}" if len(draws) > 1 else ""
     text = f"{rows[0]['accuracy']:.1f}{spread} / {rows[1]['accuracy']:.1f}"
     return f"**{text}**" if method == "sfm" else text
 

@@ -5,12 +5,33 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import sys
+import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attar.files import cache_folder, digest, safe_name, safe_names, sha256, write_atomic, write_bytes, write_text
+import attar.files
+from attar.errors import FileError
+from attar.files import (
+    append_line,
+    cache_folder,
+    digest,
+    make_folder,
+    replace_folder,
+    safe_name,
+    safe_names,
+    sha256,
+    sweep,
+    temporary_folder,
+    write_atomic,
+    write_bytes,
+    write_text,
+)
 
 
 def test_what_is_written_is_there_and_nothing_beside_it(tmp_path):
@@ -22,19 +43,88 @@ def test_what_is_written_is_there_and_nothing_beside_it(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_failure_leaves_the_old_file_and_no_temporary(tmp_path, error):
+def test_parts_are_written_one_after_the_other(tmp_path):
+    write_atomic(tmp_path / "file", b"ab", memoryview(b"cd"), memoryview(np.arange(3, dtype="<u2")), b"")
+    assert (tmp_path / "file").read_bytes() == b"abcd\0\0\1\0\2\0"
+    write_atomic(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_them_all(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    write_atomic(tmp_path / "file", b"0123456", b"789")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch, error):
     path = tmp_path / "file"
     path.write_text("old")
 
-    def fill(temporary):
-        temporary.write_text("half")
+    def fail(descriptor, data):
         raise error
 
+    monkeypatch.setattr(os, "write", fail)
     with pytest.raises(type(error)):
-        write_atomic(path, fill)
+        write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("write", [write_text, append_line])
+def test_a_full_disk_says_what_is_needed_and_what_is_free(tmp_path, monkeypatch, number: int, write):
+    def fail(descriptor, data):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", fail)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=7_001))
+    with pytest.raises(FileError, match=r"no room for .*file: 12,34\d bytes are needed and 7,001 free"):
+        write(tmp_path / "file", "x" * 12_345)
+
+
+def test_lines_are_added_and_a_folder_is_made_with_those_above_it(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    for line in ("one", "zwölf"):
+        append_line(tmp_path / "a" / "b" / "log", line)
+    assert (tmp_path / "a" / "b" / "log").read_text(encoding="utf-8") == "one\nzwölf\n"
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_takes_the_place_of_another(tmp_path, monkeypatch, exchange: bool):
+    if not exchange:  # as on file systems that can't
+        monkeypatch.setattr(attar.files, "_exchange", lambda one, other: False)
+    for number in range(3):
+        new = temporary_folder(tmp_path / "set")
+        write_text(new / "part" / "file", str(number))
+        replace_folder(new, tmp_path / "set")
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
+        assert (tmp_path / "set" / "part" / "file").read_text() == str(number)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a system call of Linux")
+def test_folders_are_exchanged_in_one_step_and_a_missing_one_is_not(tmp_path):
+    for name in "ab":
+        write_text(tmp_path / name / "file", name)
+    assert attar.files._exchange(tmp_path / "a", tmp_path / "b")
+    assert [(tmp_path / name / "file").read_text() for name in "ab"] == ["b", "a"]
+    assert not attar.files._exchange(tmp_path / "a", tmp_path / "c") and (tmp_path / "a").is_dir()
+
+
+def test_a_sweep_takes_what_killed_processes_left_a_day_ago(tmp_path, monkeypatch):
+    old_set = temporary_folder(tmp_path / "set").with_suffix(".old")
+    for leftover in (temporary_folder(tmp_path / "set"), old_set, temporary_folder(tmp_path / "s*t")):
+        write_text(leftover / "file", "x")
+        os.utime(leftover, (1, 1))  # its content is ancient; what counts is when it stepped aside
+    (tmp_path / ".set.note").write_text("mine")
+    sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+    monkeypatch.setattr(time, "time", lambda: os.stat(tmp_path).st_ctime + 25 * 3600)  # noqa: PTH116
+    sweep(tmp_path, "s*t")
+    assert len(list(tmp_path.iterdir())) == 3
+    sweep(tmp_path, "set")
+    assert [path.name for path in tmp_path.iterdir()] == [".set.note"]
 
 
 @pytest.mark.parametrize("call", [1, 2])

@@ -80,7 +80,7 @@ class Run:
             return tomllib.loads((self.folder / "settings.toml").read_text())
         except FileNotFoundError:
             return None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SettingsError(f"{self.folder / 'settings.toml'} is damaged.", "Use --restart.") from error
 
     @contextlib.contextmanager
@@ -112,7 +112,7 @@ class Run:
         """All that `note_place` kept; nothing where the file is missing or damaged."""
         try:
             return {key: str(value) for key, value in tomllib.loads(self._places.read_text()).items()}
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
             return {}
 
     def save_checkpoint(self, step: int, state: Mapping[str, Tensor]) -> None:
@@ -174,7 +174,7 @@ def _step_of(line: str) -> float:
     """The step of a line of the log; infinite for one that a kill has cut."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return math.inf
 
 

@@ -70,7 +70,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _bytes_of(array: Tensor) -> memoryview:
     if math.prod(array.shape) == 0:
         return memoryview(b"")
-    return array.reshape(-1).view(torch.uint8).numpy().data
+    flat = array.as_strided((array.numel(),), (1,))  # a single number may come with any stride, contiguous or not
+    return flat.view(torch.uint8).numpy().data
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -52,7 +52,7 @@ def backbone():
 def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
     made = a_set(tmp_path / "x")
     done = evaluate([made], test=coloured(40, seed=1), train=coloured(9), backbone=backbone, device="cpu")
-    methods = ["sfm", "random", "centroids", "kmeans", "ncm", "class-means", "full"]
+    methods = ["sfm", "random", "centroids", "kmeans", "sub-centres", "ncm", "class-means", "full"]
     assert [(row.protocol, row.method) for row in done.rows] == [
         (name, method) for name in ("probe-v1", "probe-v1/std") for method in methods
     ]
@@ -63,6 +63,7 @@ def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
         "random": 2,
         "centroids": 2,
         "kmeans": 2,
+        "sub-centres": 2,
         "ncm": 1,
         "class-means": 1,
         "full": 9,
@@ -71,7 +72,7 @@ def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
     assert done.row("random", "probe-v1").seeds["selection"] == [0, 1, 2, 3, 4]
     assert done.row("ncm", "probe-v1").bytes == 4 * 3 * 28 and done.row("sfm", "probe-v1").bytes == made.bytes
     assert [(row.method, other.method) for row, other, _ in done.differences()] == 2 * [
-        ("sfm", method) for method in ("random", "centroids", "kmeans", "class-means", "full")
+        ("sfm", method) for method in ("random", "centroids", "kmeans", "sub-centres", "class-means", "full")
     ]
     assert done.remarks == (
         "The training images given are not those that every set was distilled from.",
@@ -220,6 +221,20 @@ def test_the_published_probe_takes_cached_views_where_fresh_ones_take_too_long(
     assert {row.table for row in done.rows} == {expected}
     assert [seed for seed, _ in recipes[:5]] == [3407, 3408, 3409, 3410, 3411]
     assert recipes[-1][1] == {"epochs": 100, "batch": 128}
+
+
+def test_a_sub_centre_an_image_is_the_full_data(tmp_path, backbone):
+    done = evaluate(
+        [a_set(tmp_path / "x")],
+        test=coloured(9, seed=1),
+        train=coloured(2, seed=3),
+        backbone=backbone,
+        protocols=["probe-v1"],
+        device="cpu",
+    )
+    centres, full = done.row("sub-centres", "probe-v1"), done.row("full", "probe-v1")
+    assert np.array_equal(centres.correct, full.correct)
+    assert centres.bytes == 4 * 6 * 28
 
 
 def test_small_grey_images_are_not_mirrored(backbone):

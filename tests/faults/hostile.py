@@ -89,20 +89,21 @@ def survive(kind: Kind, random: Random) -> bool:
 @contextlib.contextmanager
 def bounded_memory():
     """AssertionError where the memory grows by more than MEMORY meanwhile; only Linux can tell."""
-    before = _start_peak()
+    before = start_peak()
     yield
     growth = peak() - before
     assert growth < MEMORY, f"memory grew by {growth / 2**20:.0f} MiB"
 
 
-def _start_peak() -> int:
+def start_peak() -> int:
+    """Forget what was held before; what is held now."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return peak()
 
 
 def peak() -> int:
-    """The most bytes of memory that this process held since `bounded_memory` began; 0 where the system doesn't tell."""
+    """The most bytes of memory that this process held since `start_peak`; 0 where the system doesn't tell."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):

@@ -7,12 +7,14 @@ goes wrong, and how. Calls that C libraries make by themselves (SQLite's) pass u
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import attar.files
@@ -29,10 +31,10 @@ _WHERE = {
 
 @dataclass(frozen=True)
 class Call:
-    """A call that is about to change the disk; `half` does half of it (of a write: a file takes any number of bytes)."""
+    """A call that is about to change the disk; `half` does half of it, where it is a write."""
 
     kind: str
-    path: str
+    path: Path
     half: Callable[[], object]
 
 
@@ -80,7 +82,7 @@ class Fail(Fault):
     def strike(self, call: Call, layer: Layer) -> None:
         if self.number == errno.ENOSPC and call.kind == "write":
             call.half()
-        named = [] if call.kind in ("write", "sync") else [call.path]  # those know descriptors only
+        named = [] if call.kind in ("write", "sync") else [str(call.path)]  # those know descriptors only
         raise OSError(self.number, os.strerror(self.number), *named)
 
 
@@ -98,8 +100,8 @@ class PowerLoss(Fault):
         call.half()
         left = _survivors(layer.disk, self.draw)
         layer.restore()
-        for entry in os.scandir(layer.root):
-            shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)
+        for entry in layer.root.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         _write_out(left, layer.root)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -125,25 +127,13 @@ class Folder:
     def entries(self) -> dict[str, File | Folder]:
         return self.versions[-1]
 
-    def changing(self) -> dict[str, File | Folder]:
-        """A new version's entries, for the caller to change."""
-        self.versions.append(dict(self.entries))
-        return self.versions[-1]
-
 
 Tree = dict[str, Any]  # bytes or a Tree under each name
 
 
-def read_tree(path: str | os.PathLike[str]) -> Tree:
+def read_tree(folder: Path) -> Tree:
     """All files below a folder."""
-    tree: Tree = {}
-    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        if entry.is_dir():
-            tree[entry.name] = read_tree(entry.path)
-        else:
-            with open(entry.path, "rb") as file:
-                tree[entry.name] = file.read()
-    return tree
+    return {path.name: read_tree(path) if path.is_dir() else path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def _durable(tree: Tree) -> Folder:
@@ -165,7 +155,8 @@ def _survivors(folder: Folder, draw: int) -> Tree:
     def content(file: File) -> bytes:
         if file.data == file.synced or draw < 2:
             return file.synced
-        kept = len(os.path.commonprefix([file.data, file.synced]))
+        same = (one == other for one, other in zip(file.data, file.synced, strict=False))
+        kept = sum(itertools.takewhile(bool, same))
         new = file.data[kept:]
         cut = generator.randint(0, len(new))
         tails = [new, new[:cut], new[:cut] + bytes(len(new) - cut), new[:cut] + generator.randbytes(len(new) - cut)]
@@ -174,15 +165,13 @@ def _survivors(folder: Folder, draw: int) -> Tree:
     return names(folder)
 
 
-def _write_out(tree: Tree, folder: str) -> None:
+def _write_out(tree: Tree, folder: Path) -> None:
     for name, x in tree.items():
-        path = os.path.join(folder, name)
         if isinstance(x, bytes):
-            with open(path, "wb") as file:
-                file.write(x)
+            (folder / name).write_bytes(x)
         else:
-            os.mkdir(path)
-            _write_out(x, path)
+            (folder / name).mkdir()
+            _write_out(x, folder / name)
 
 
 class Layer:
@@ -191,14 +180,14 @@ class Layer:
     With `modelled` it keeps a model of the disk, which `PowerLoss` needs.
     """
 
-    def __init__(self, root: str | os.PathLike[str], fault: Fault, *, modelled: bool = False):
-        self.root = os.path.realpath(root)
+    def __init__(self, root: Path, fault: Fault, *, modelled: bool = False):
+        self.root = root.resolve()
         self.fault = fault
         self.count = 0
         self.log: list[str] = []
         self.modelled = modelled or isinstance(fault, PowerLoss)
         self.disk = _durable(read_tree(self.root)) if self.modelled else Folder()
-        self._descriptors: dict[int, tuple[str, File | Folder | None]] = {}
+        self._descriptors: dict[int, tuple[Path, File | Folder | None]] = {}
         self._exchange = attar.files._exchange
         self._real = {
             name: getattr(os, name)
@@ -222,36 +211,41 @@ class Layer:
             setattr(os, name, function)
         attar.files._exchange = self._exchange
 
-    def _path(self, path: Any, folder: int | None = None) -> str | None:
-        """Absolute, or None where it isn't below the root."""
+    def _path(self, path: Any, folder: int | None = None) -> Path | None:
+        """Absolute, of a name or a descriptor; None where it isn't below the root."""
         if isinstance(path, int):
-            return self._descriptors.get(path, (None, None))[0]
-        base = os.getcwd() if folder is None else self._descriptors.get(folder, ("/", None))[0]
-        whole = os.path.normpath(os.path.join(base, os.fsdecode(path)))
-        return whole if whole.startswith(self.root + os.sep) else self.root if whole == self.root else None
+            return self._descriptors[path][0] if path in self._descriptors else None
+        base = self._descriptors[folder][0] if folder in self._descriptors else Path.cwd()
+        whole = Path(os.path.normpath(base / os.fsdecode(path)))
+        return whole if whole.is_relative_to(self.root) else None
 
-    def _strike(self, kind: str, path: str, half: Callable[[], object] = lambda: None) -> None:
+    def _strike(self, kind: str, path: Path, half: Callable[[], object] = lambda: None) -> None:
         if kind in self.fault.kinds:
             self.count += 1
-            self.log.append(f"{kind} {os.path.relpath(path, self.root)}")
+            self.log.append(f"{kind} {path.relative_to(self.root)}")
             if self.count == self.fault.at or (self.fault.lasting and self.count > self.fault.at > 0):
                 self.fault.strike(Call(kind, path, half), self)
 
-    def _node(self, path: str) -> File | Folder | None:
+    def _node(self, path: Path) -> File | Folder | None:
         node: File | Folder | None = self.disk
-        for part in os.path.relpath(path, self.root).split(os.sep) if path != self.root else ():
+        for part in path.relative_to(self.root).parts:
             node = node.entries.get(part) if isinstance(node, Folder) else None
         return node
 
-    def _entry(self, path: str, node: File | Folder | None) -> None:
+    def _changing(self, folder: Path) -> dict[str, File | Folder]:
+        """A new version of the entries of a folder of the model, for the caller to change."""
+        node = self._node(folder)
+        assert isinstance(node, Folder), folder
+        node.versions.append(dict(node.entries))
+        return node.entries
+
+    def _entry(self, path: Path, node: File | Folder | None) -> None:
         """Put `node` at `path` in the model; None takes away what is there."""
         if self.modelled:
-            folder = self._node(os.path.dirname(path))
-            assert isinstance(folder, Folder), path
-            entries = folder.changing()
-            entries.pop(os.path.basename(path), None)
+            entries = self._changing(path.parent)
+            entries.pop(path.name, None)
             if node is not None:
-                entries[os.path.basename(path)] = node
+                entries[path.name] = node
 
     def _os_open(self, path, flags, mode=0o777, *, dir_fd=None):
         whole = self._path(path, dir_fd)
@@ -278,7 +272,7 @@ class Layer:
 
         def write(part) -> int:
             count = self._real["write"](descriptor, part)
-            node = self._descriptors.get(descriptor, ("", None))[1]
+            node = self._descriptors.get(descriptor, (None, None))[1]
             if isinstance(node, File):
                 node.data += bytes(part[:count])
             return count
@@ -292,7 +286,7 @@ class Layer:
         if whole is not None:
             self._strike("sync", whole)
         # The disk itself is spared: what counts is what was asked of it.
-        node = self._descriptors.get(descriptor, ("", None))[1]
+        node = self._descriptors.get(descriptor, (None, None))[1]
         if isinstance(node, File):
             node.synced = node.data
         elif node is not None:
@@ -304,12 +298,9 @@ class Layer:
             self._strike("rename", target)
         self._real["replace"](old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         if self.modelled and source is not None and target is not None:
-            parent, place = self._node(os.path.dirname(source)), self._node(os.path.dirname(target))
-            assert isinstance(parent, Folder) and parent is place, (
-                "a rename is atomic in the model within a folder only"
-            )
-            entries = parent.changing()
-            entries[os.path.basename(target)] = entries.pop(os.path.basename(source))
+            assert source.parent == target.parent, "the model knows renames within a folder only, as they are atomic"
+            entries = self._changing(target.parent)
+            entries[target.name] = entries.pop(source.name)
 
     def exchange(self, one, other) -> bool:
         """Stands in for `attar.files._exchange`, which asks the C library."""
@@ -318,14 +309,13 @@ class Layer:
         self._strike("rename", second)
         swapped = self._exchange(one, other)
         if swapped and self.modelled:
-            entries = self._node(os.path.dirname(first)).changing()
-            names = os.path.basename(first), os.path.basename(second)
-            entries.update(zip(names, (entries[names[1]], entries[names[0]]), strict=True))
+            entries = self._changing(second.parent)
+            entries[first.name], entries[second.name] = entries[second.name], entries[first.name]
         return swapped
 
     def _os_mkdir(self, path, mode=0o777, *, dir_fd=None):
         whole = self._path(path, dir_fd)
-        if whole is not None and not os.path.lexists(whole) and os.path.isdir(os.path.dirname(whole)):
+        if whole is not None and not os.path.lexists(whole) and whole.parent.is_dir():
             self._strike("mkdir", whole)
         self._real["mkdir"](path, mode, dir_fd=dir_fd)
         if whole is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch._dynamo  # with attar's own two below: commands import them late, here they serve all children
+import torch._dynamo  # noqa: F401 (with attar's own two below: commands import them late, here it is for all children)
 
 import attar
 import attar.cli.show
@@ -23,7 +23,7 @@ import attar.evaluation
 from attar.cli import main
 from attar.errors import AttarError
 from attar.features import extract
-from attar.synthesis import choose_settings, distillation
+from attar.synthesis import distillation
 from attar.synthesis.views import CentreView, ViewPolicy
 from faults.children import Outcome, run
 from faults.injection import Fault, Layer, Nothing, Tree, read_tree, seen
@@ -32,10 +32,10 @@ from small import coloured, manifest, small_backbone
 OUT = "x.attar"
 STEPS = 4
 SHARDS = importlib.import_module("attar.features.extract")  # its function has the same name
-_DISTILL = ("distill", "train.npz", "--backbone", "py:small:network", "--out", OUT, "--device", "cpu", "--steps", str(STEPS),
-            "--set", "grow_every=2", "--views", "2", "--ipc", "1", "--set", "statistics_views=0")  # fmt: skip
-_EVALUATE = ("evaluate", OUT, "--test", "test.npz", "--backbone", "py:small:network", "--device", "cpu", "--json",
-             "--protocol", "probe-v1")  # fmt: skip
+_NETWORK = ("--backbone", "py:small:network", "--device", "cpu")
+_DISTILL = ("distill", "train.npz", *_NETWORK, "--out", OUT, "--steps", str(STEPS), "--views", "2", "--ipc", "1",
+            "--set", "grow_every=2", "--set", "statistics_views=0")  # fmt: skip
+_EVALUATE = ("evaluate", OUT, "--test", "test.npz", *_NETWORK, "--protocol", "probe-v1", "--json")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Phase:
             source = coloured(5, seed=seed)
             images = np.stack([image for _, image in source.read(range(len(source)))])
             np.savez(folder / f"{name}.npz", images=images, labels=source.labels, names=np.array(source.classes))
-        with _at_work(folder):
+        with at_work(folder):
             run(self.before)
 
     def attempt(self, folder: Path, fault: Fault = Nothing(), *, modelled: bool = False) -> Attempt:  # noqa: B008
@@ -71,7 +71,7 @@ class Phase:
             layer.restore()
             return code, layer.log, seen(layer.disk)
 
-        with _at_work(folder):
+        with at_work(folder):
             outcome = run(work)
         code, log, disk = outcome.value if isinstance(outcome.value, tuple) else (None, [], {})
         return Attempt(outcome, code, log, disk)
@@ -93,7 +93,7 @@ class Attempt:
 
 
 @contextmanager
-def _at_work(folder: Path) -> Iterator[None]:
+def at_work(folder: Path) -> Iterator[None]:
     """In `folder`, with the cache in it."""
     here, cache = Path.cwd(), os.environ.get("ATTAR_CACHE")
     os.chdir(folder)
@@ -108,7 +108,7 @@ def _at_work(folder: Path) -> Iterator[None]:
             os.environ["ATTAR_CACHE"] = cache
 
 
-def _cli(*arguments: str) -> int:
+def command_line(*arguments: str) -> int:
     """`attar ARGUMENTS` with a checkpoint, a line in the log and a picture at each step."""
     distillation._CHECKPOINT_SECONDS = -1
     distillation._LOG_EVERY = 1
@@ -146,17 +146,19 @@ def _warm_up() -> None:
 
 def _distil_alone() -> None:
     """A set without its run, which names the training images: rows for these take long and write as the others do."""
-    _cli(*_DISTILL)
+    command_line(*_DISTILL)
     shutil.rmtree(f"{OUT}.run")
 
 
 PHASES = (
     Phase("extract", _extract, hardy=True),
-    Phase("distill", lambda: _cli(*_DISTILL), before=_warm_up),
-    Phase("restart", lambda: _cli(*_DISTILL, "--restart", "--seed", "1"), before=lambda: _cli(*_DISTILL)),
+    Phase("distill", lambda: command_line(*_DISTILL), before=_warm_up),
+    Phase(
+        "restart", lambda: command_line(*_DISTILL, "--restart", "--seed", "1"), before=lambda: command_line(*_DISTILL)
+    ),
     Phase("write", lambda: _write(2)),
     Phase("rewrite", lambda: _write(2), before=lambda: _write(1)),
-    Phase("evaluate", lambda: _cli(*_EVALUATE), before=_distil_alone, hardy=True),
+    Phase("evaluate", lambda: command_line(*_EVALUATE), before=_distil_alone, hardy=True),
 )
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
+import attar
 from attar.features import cache, extract
 from attar.files import cache_folder
+from attar.images.source import ImageSource
 from attar.synthesis.views import CentreView, ViewPolicy
 from attar.tensors import read_tensors
 from faults import phases
 from faults.children import Child
-from small import coloured, small_backbone
+from small import coloured, small_backbone, write_folder
 
 _PROCESSES = 12
 _IMAGES = 36
@@ -36,11 +38,21 @@ def together(go: Path, *functions: Callable[[], object]) -> list[object]:
     return [child.wait().value for child in children]
 
 
-def features(pause: float = 0.0) -> tuple[str, int]:
+@pytest.fixture(params=["arrays", "folder"])
+def source(request, tmp_path) -> Callable[[], ImageSource]:
+    """Opens 36 images: arrays whose hashes are asked for first, as `distill` does, or files that nobody has read."""
+    arrays = coloured(_IMAGES // 3)
+    if request.param == "arrays":
+        assert arrays.fingerprint
+        return lambda: arrays
+    write_folder(arrays, tmp_path / "images")
+    return lambda: attar.open(tmp_path / "images")
+
+
+def features(source: Callable[[], ImageSource], pause: float = 0.0) -> tuple[str, int]:
     """(digest of the features of all images, number of images that this process put through the backbone)."""
     phases.SHARDS._SHARD_IMAGES = 4
-    backbone = small_backbone()
-    seen = []
+    backbone, seen = small_backbone(), []
 
     def count(module, inputs, output) -> None:
         seen.append(len(output))
@@ -48,13 +60,13 @@ def features(pause: float = 0.0) -> tuple[str, int]:
 
     backbone.module.register_forward_hook(count)
     cut = CentreView(ViewPolicy(canvas=8, crop=8))
-    found = extract(coloured(_IMAGES // 3), backbone, cut, batch=4)
+    found = extract(source(), backbone, cut, batch=4)
     return hashlib.sha256(found.values.numpy().tobytes()).hexdigest(), sum(seen)
 
 
-def test_twelve_processes_share_the_work_and_get_the_same_features(tmp_path):
-    found = together(tmp_path / "go", *[lambda: features(0.01)] * _PROCESSES)
-    alone, images = Child(lambda: features()).wait().value
+def test_twelve_processes_share_the_work_and_get_the_same_features(tmp_path, source):
+    found = together(tmp_path / "go", *[lambda: features(source, 0.01)] * _PROCESSES)
+    alone, images = Child(lambda: features(source)).wait().value
     assert {digest for digest, _ in found} == {alone} and images == 0  # all was cached
     assert sum(images for _, images in found) == _IMAGES  # and nothing computed twice
     shards = list(cache_folder().rglob("*.safetensors"))
@@ -62,15 +74,15 @@ def test_twelve_processes_share_the_work_and_get_the_same_features(tmp_path):
     assert not list(cache_folder().rglob("*.tmp"))
 
 
-def test_a_process_killed_at_work_holds_nobody_up(tmp_path):
+def test_a_process_killed_at_work_holds_nobody_up(tmp_path, source):
     """Its lock goes with it, and its half of the work stays."""
-    slow = Child(lambda: features(0.3))
+    slow = Child(lambda: features(source, 0.3))
     deadline = time.monotonic() + 30
     while len(list(cache_folder().rglob("*.safetensors"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     slow.kill()
     assert slow.wait().killed
-    found = together(tmp_path / "go", *[features] * 3)
+    found = together(tmp_path / "go", *[lambda: features(source)] * 3)
     assert len({digest for digest, _ in found}) == 1
     assert 0 < sum(images for _, images in found) <= _IMAGES - 8
 

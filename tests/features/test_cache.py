@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 import torch
-from safetensors import SafetensorError
 
 import attar.features.cache
-from attar.features.cache import read_cached, write_cached
+from attar.errors import FileError
+from attar.features.cache import claimed, read_cached, write_cached
 from attar.files import cache_folder
 
 VALUES = torch.arange(15.0).reshape(5, 1, 3)
@@ -21,34 +22,55 @@ def test_what_was_written_comes_back_and_other_shapes_count_as_absent():
     assert torch.equal(read_cached("k", (5, 1, 3)), VALUES) and read_cached("k", (5, 3, 1)) is None
 
 
-@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "I/O error")])
-def test_a_cache_that_can_not_be_opened_counts_as_absent(monkeypatch, error):
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), FileError("x is damaged")])
+def test_a_shard_that_can_not_be_read_counts_as_absent(monkeypatch, error):
     def refuse(path):
         raise error
 
     write_cached("k", VALUES)
-    monkeypatch.setattr(attar.features.cache, "load_file", refuse)
+    monkeypatch.setattr(attar.features.cache, "read_tensors", refuse)
     assert read_cached("k", (5, 1, 3)) is None
 
 
 def test_a_folder_in_place_of_the_file_counts_as_absent():
-    (cache_folder() / "features" / "k.safetensors").mkdir(parents=True)
-    assert read_cached("k", (5, 1, 3)) is None
+    write_cached("k", VALUES)
+    (shard,) = cache_folder().rglob("*.safetensors")
+    shard.unlink()
+    shard.mkdir()
+    assert read_cached("k", (5, 1, 3)) is None and not write_cached("k", VALUES)
+    assert list(shard.parent.iterdir()) == [shard]
 
 
 def test_a_file_in_place_of_the_folder_is_passed_over():
     cache_folder().mkdir(parents=True, exist_ok=True)
     (cache_folder() / "features").write_text("mine")
-    write_cached("k", VALUES)
+    assert not write_cached("k", VALUES)
     assert read_cached("k", (5, 1, 3)) is None and (cache_folder() / "features").read_text() == "mine"
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("os error 28")])
-def test_a_full_disk_is_passed_over_and_nothing_is_left(monkeypatch, error):
-    def fill(tensors, path):
-        path.write_bytes(b"half")
-        raise error
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_failing_disk_is_passed_over_and_nothing_is_left(monkeypatch, number: int):
+    def fail(descriptor, data):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(attar.features.cache, "save_file", fill)
-    write_cached("k", VALUES)
-    assert list((cache_folder() / "features").iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        assert not write_cached("k", VALUES)
+    assert not [path for path in cache_folder().rglob("*") if path.is_file()]
+    assert write_cached("k", VALUES)
+
+
+def test_a_claim_is_held_by_one_and_free_afterwards():
+    with claimed("work", wait=False) as mine, claimed("work", wait=False) as also:
+        assert mine and not also
+    with claimed("work", wait=True) as mine:
+        assert mine
+
+
+def test_where_no_lock_can_be_had_everybody_may_work():
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    (cache_folder() / "locks").write_text("mine")
+    with claimed("work", wait=False) as mine, claimed("work", wait=True) as also:
+        assert mine and also
+    with pytest.raises(ZeroDivisionError), claimed("work", wait=True):
+        raise ZeroDivisionError

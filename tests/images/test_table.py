@@ -96,3 +96,10 @@ def test_links_may_not_leave_the_folder(flat, tmp_path):
     (folder / "link.png").symlink_to(tmp_path / "1.png")
     with pytest.raises(ImageError, match=r"Line 3 of .*'link\.png' is a link that leaves the folder"):
         open(folder)
+
+
+def test_class_folders_win_over_a_metadata_csv_beside_them(pets):
+    """A distilled set's images/ holds both, and there the labels are numbers."""
+    rows = "".join(f"{pet}/{pet}-0.png,{label}\n" for label, pet in enumerate(("cats", "dogs")))
+    (pets[0] / "metadata.csv").write_text("file_name,label\n" + rows)
+    assert isinstance(open(pets[0]), FolderSource)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 _FIGURES = ("loss", "cosine", "worst_class")
 _QUIET_SECONDS = 5
 _LEGEND = (
-    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means: the "
-    "probe on the true means; full: on all images. Differences in points with their 95 % interval."
+    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, "
+    "sub-centres: the probe on the true means of classes or of their clusters; full: on all images. Differences in "
+    "points with their 95 % interval."
 )
 
 

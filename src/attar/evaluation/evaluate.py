@@ -15,6 +15,7 @@ from attar.evaluation.bench import Bench, Material
 from attar.evaluation.protocols import Protocol, protocol
 from attar.evaluation.rows import Evaluation, Row, make_row
 from attar.features import ClassStatistics, read_squares
+from attar.features.clusters import sub_clusters
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.selection import centroid_images, kmeans_images, random_images
@@ -58,6 +59,7 @@ def evaluate(
         if train is not None:
             for ipc in ipcs:
                 rows += _selection_rows(bench, one, train, ipc)
+                rows += _sub_centre_row(bench, one, train, ipc)
             rows += _reference_rows(bench, one, train)
     if train is None:
         remarks.append("n/a: random, centroids, ncm, class-means and full need the training images (--train).")
@@ -105,6 +107,17 @@ def _selection_rows(bench: Bench, chosen: Protocol, train: ImageSource, ipc: int
         correct = [[bench.probe(chosen, material, seed) for seed in range(chosen.restarts)]]
         seeds = {"probe": list(range(chosen.restarts))} | ({"selection": [0]} if method == "kmeans" else {})
         yield _row(bench, chosen, correct, method=method, ipc=ipc, bytes=_stored(bench, material), seeds=seeds)
+
+
+def _sub_centre_row(bench: Bench, chosen: Protocol, train: ImageSource, ipc: int) -> Iterator[Row]:
+    """The probe on the means of `ipc` equal clusters of each class, where that is more than the class means."""
+    if ipc == 1 or chosen.probe != "converged" or int(train.counts.min()) < ipc:
+        return
+    features, labels, count = bench.centre_features(train), bench.labels(train), len(bench.classes)
+    clusters = torch.from_numpy(sub_clusters(features.numpy(), labels.numpy(), count, ipc))
+    centres = ClassStatistics.of(features, labels * ipc + clusters, count * ipc).means.float()
+    correct = bench.converged(chosen, centres[:, None], torch.arange(count).repeat_interleave(ipc))
+    yield _row(bench, chosen, [[correct]], method="sub-centres", ipc=ipc, bytes=4 * centres.numel())
 
 
 def _reference_rows(bench: Bench, chosen: Protocol, train: ImageSource) -> Iterator[Row]:

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from attar.evaluation.scores import Difference, paired_difference, summarise
 
-_RIVALS = ("random", "centroids", "kmeans", "class-means", "full")
-_PER_IPC = ("random", "centroids", "kmeans")
+_RIVALS = ("random", "centroids", "kmeans", "sub-centres", "class-means", "full")
+_PER_IPC = ("random", "centroids", "kmeans", "sub-centres")
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,13 @@ def _check_files(rows: list[Row], table: Path) -> None:
 def find_table(folder: Path) -> Path | None:
     """The CSV file in `folder` that labels its images: labels.csv, or a metadata.csv with file_name and labels.
 
-    A metadata.csv without labels (captions, groups) is no such table: then class folders give the labels.
+    A metadata.csv without labels (captions, groups), or beside class folders (as in a distilled set, where its labels
+    are numbers), is no such table: then class folders give the labels.
     """
     if (folder / "labels.csv").is_file():
         return folder / "labels.csv"
     metadata = folder / "metadata.csv"
-    if metadata.is_file():
+    if metadata.is_file() and not any(entry.is_dir() for entry in folder.iterdir() if entry.name[0] != "."):
         columns = read_columns(metadata)
         if "file_name" in columns and not set(columns).isdisjoint(_LABEL_COLUMNS):
             return metadata

@@ -83,5 +83,5 @@ def _read(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(file.read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"Can't read settings from {file}: {error}.", "It should be a TOML file.") from error
