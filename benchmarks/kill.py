@@ -28,7 +28,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign(Path(folder) / "work", seed=given.seed)
-        campaign.run(given.count or (20 if given.quick else 100))
+        campaign.run(
+            given.count or (20 if given.quick else 100), lambda kills: print(f"{kills} kills", file=sys.stderr)
+        )
     for line in campaign.wrong:
         print(line, file=sys.stderr)
     places = ", ".join(f"{count} {place}" for place, count in sorted(campaign.hits.items()))

@@ -2,16 +2,19 @@
 
     python benchmarks/memory.py              # three backbones at 224 px, then ViT-S/16 with 10 to 1000 images
 
-Each figure is the largest resident size (ru_maxrss) of a child process that takes one step, less that of the same child
-at 0 steps, less gradient and moments of the canvas, which the plan counts apart. The prediction is what `attar distill`
-prints before it starts, in chunks of 8 views.
+Each figure is what a step adds to the resident size of a child process at its peak, less gradient and moments of the
+canvas, which the plan counts apart. Before the step the child plans, as `attar distill` does, gives back what the C
+library holds of freed memory, and resets the kernel's high-water mark: else the peak of making the network would hide a
+part of the step's. The prediction is what `attar distill` prints before it starts, in chunks of 8 views. Linux only.
 """
 
 from __future__ import annotations
 
-import resource
+import ctypes
+import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
@@ -31,7 +34,7 @@ BACKBONES = ("vit_small_patch16_224", "resnet50", "mobilenetv2_100")
 
 def main() -> None:
     if sys.argv[1:2] == ["child"]:
-        print(child(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])))
+        print(child(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
         return
     parser = arguments(__doc__)
     given = parser.parse_args()
@@ -57,18 +60,13 @@ def predicted(name: str) -> Bar:
 
 def above_canvas(name: str, classes: int, ipc: int) -> int:
     """Bytes that a step adds, those of the canvas left out."""
-    still, moving = (peak(name, classes, ipc, steps) for steps in (0, 1))
-    return moving - still - 3 * canvas_bytes(canvas(name, classes * ipc)) // 4
+    command = [sys.executable, __file__, "child", name, str(classes), str(ipc)]
+    added = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return added - 3 * canvas_bytes(canvas(name, classes * ipc)) // 4
 
 
-def peak(name: str, classes: int, ipc: int, steps: int) -> int:
-    """The child's largest resident size in bytes."""
-    command = [sys.executable, __file__, "child", name, str(classes), str(ipc), str(steps)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def child(name: str, classes: int, ipc: int, steps: int) -> int:
-    """Take the steps; the largest resident size so far in bytes."""
+def child(name: str, classes: int, ipc: int) -> int:
+    """Take a step; how far the resident size rose above what it was before, in bytes."""
     keep_freed_memory()
     backbone = attar.backbone(name, weights="random")
     grown = canvas(name, classes * ipc)
@@ -76,10 +74,19 @@ def child(name: str, classes: int, ipc: int, steps: int) -> int:
     labels = torch.arange(classes).repeat_interleave(ipc)
     policy = ViewPolicy(canvas=grown.side, crop=backbone.image_size)
     loop = Matching(grown, labels, [Term(backbone, objective)], policy, Schedule(9, 1e-2), chunk=CHUNK)
-    for step in range(steps):
-        loop.step(step)
-    scale = 1 if sys.platform == "darwin" else 1024
-    return scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    measure_activations(backbone, policy)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    loop.step(0)
+    return resident("VmHWM") - before
+
+
+def resident(name: str) -> int:
+    """A size from /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def canvas(name: str, count: int) -> Pyramid:

@@ -41,6 +41,17 @@ cell() { # set backbone seeds name options...
     mv "$out/$name.json.part" "$out/$name.json"
 }
 
+two() { # Imagenette on two backbones at once, and on each alone; all three measured on both
+    [ -s "$out/nette-two.json" ] && return
+    local data=$(images nette train) both=$(network vit+mobile) name
+    for name in vit mobile vit+mobile; do
+        $attar distill "$data" $(network $name) --preset fast --out "$out/nette-one-${name/vit+mobile/two}"
+    done
+    $attar evaluate "$out"/nette-one-{vit,mobile,two} --train "$data" --test "$(images nette val)" $both --json \
+        > "$out/nette-two.json.part"
+    mv "$out/nette-two.json.part" "$out/nette-two.json"
+}
+
 short=(--steps 200 --set grow_every=10) # half of the preset's, for 100 images of 256 px
 
 for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobile woof-simclr nette-simclr both-simclr
@@ -52,7 +63,7 @@ for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobi
         cifar-ipc10-sub) cell cifar resnet20 3 "$each" --preset fast --ipc 10 --method sfm-sub ;;
         woof-mobile-ipc10) cell woof mobile 1 "$each" --preset fast --ipc 10 "${short[@]}" ;;
         woof-mobile-ipc10-sub) cell woof mobile 1 "$each" --preset fast --ipc 10 --method sfm-sub "${short[@]}" ;;
-        nette-two) cell nette vit+mobile 1 "$each" --preset fast ;;
+        nette-two) two ;;
         cifar-fast) cell cifar resnet20 5 "$each" --preset fast ;;
         cifar-*) cell cifar resnet20 2 "$each" --preset "${each#cifar-}" ;;
         nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast ;;

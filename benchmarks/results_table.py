@@ -27,11 +27,14 @@ def main() -> None:
         for name, document in found.items():
             print(line(name, document, methods))
         print()
-    print("| set | measured on | " + " | ".join(METHODS) + " |\n|" + "---|" * (len(METHODS) + 2))
-    for name, document in two.items():
+    for document in two.values():
+        print("| measured on | " + " | ".join(METHODS[:3] + METHODS[4:]) + " | set: accuracy |")
+        print("|" + "---|" * (len(METHODS) + 1))
         for network in dict.fromkeys(row["evaluated_on"] for row in document["rows"]):
             part = {"rows": [row for row in document["rows"] if row["evaluated_on"] == network]}
-            print("| " + " | ".join([name, network, *(cell(part, method) for method in METHODS)]) + " |")
+            made = [row for row in part["rows"] if row["distilled_on"] and row["protocol"] == "probe-v1"]
+            sets = ", ".join(f"{row['set']}: {row['accuracy']:.1f}" for row in made)
+            print("| " + " | ".join([network, *(cell(part, m) for m in METHODS if m != "sfm"), sets]) + " |")
 
 
 def line(name: str, document: dict, methods: Sequence[str]) -> str:

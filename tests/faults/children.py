@@ -45,17 +45,16 @@ class Child:
         if self.pid == 0:
             _live(function, write)
         os.close(write)
-        self._deadline = time.monotonic() + SECONDS
 
     def kill(self) -> None:
         """SIGKILL; nothing where it has ended already."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self) -> Outcome:
-        """The Outcome; AssertionError where the child hangs or the function raises."""
-        parts = []
-        while select.select([self._read], [], [], max(0.0, self._deadline - time.monotonic()))[0]:
+    def wait(self, seconds: float = SECONDS) -> Outcome:
+        """The Outcome; AssertionError where the child takes more than `seconds` or the function raises."""
+        parts, deadline = [], time.monotonic() + seconds
+        while select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))[0]:
             part = os.read(self._read, 2**16)
             if not part:
                 break
@@ -63,7 +62,7 @@ class Child:
         else:
             self.kill()
             os.waitpid(self.pid, 0)
-            raise AssertionError(f"a child took more than {SECONDS} s")
+            raise AssertionError(f"a child took more than {seconds} s")
         os.close(self._read)
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         if status == -signal.SIGKILL:

@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _NETWORK = ("--backbone", "py:small:network", "--device", "cpu")
 _DISTILL = (*_NETWORK, "--out", OUT, "--steps", "8", "--ipc", "1", "--set", "statistics_views=0")
 _EVALUATE = (*_NETWORK, "--protocol", "probe-v1", "--json")
 _IN_A_ROW = 3
+_PATIENCE = 600.0  # seconds: the digits take ten of them on an idle core
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Campaign:
     ends: int = 0
     wrong: list[str] = field(default_factory=list)
 
-    def run(self, kills: int) -> None:
+    def run(self, kills: int, tell: Callable[[int], object] = lambda kills: None) -> None:
         """Kill up to three processes in a row, let the next one end, compare, begin again; until all kills are done."""
         generator = random.Random(self.seed)
         started = time.monotonic()
@@ -49,6 +51,7 @@ class Campaign:
             if self._end() != whole:
                 self.wrong.append(f"other bytes or another result after {sum(self.hits.values())} kills")
             self.ends += 1
+            tell(sum(self.hits.values()))
 
     def _begin(self) -> Child:
         self.folder.mkdir(exist_ok=True)
@@ -62,7 +65,7 @@ class Campaign:
 
     def _end(self) -> tuple[str, Tree | None]:
         """What the commands print and make when nothing disturbs them; the folder is empty afterwards."""
-        outcome: Outcome = self._begin().wait()
+        outcome: Outcome = self._begin().wait(_PATIENCE)
         if outcome.value != 0:
             self.wrong.append(f"exit code {outcome.value}: {outcome.err}")
         made = artefact(self.folder)

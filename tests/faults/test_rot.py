@@ -125,7 +125,7 @@ def test_every_damaged_file_of_a_set_is_named(finished: Path):
 def test_a_damaged_manifest_is_one_sentence_or_names_other_files(finished: Path):
     whole = attar.load(finished).manifest
     refused = passed = 0
-    for _ in damages(finished / "attar.json"):
+    for _ in damages(finished / "attar.json", every=3):
         try:
             found = attar.load(finished)
             found.verify()
@@ -146,7 +146,7 @@ def test_the_command_on_a_damaged_run_says_so_or_makes_the_same_set(tmp_path, fi
     whole = artefact(start)
     shutil.rmtree(start / OUT)
     size = (start / f"{OUT}.run" / file).stat().st_size
-    for place, bit in zip(range(1, size, 1 + size // 6), itertools.cycle((0x80, 0x40)), strict=False):
+    for place, bit in zip(range(1, size, 1 + size // 3), itertools.cycle((0x80, 0x40)), strict=False):
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(start, work)
         damaged = work / f"{OUT}.run" / file

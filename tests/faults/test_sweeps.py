@@ -9,7 +9,7 @@ import pytest
 from faults.phases import PHASES, Phase
 from faults.sweeps import ERRORS, KILL, POWER, Kind, Stage
 
-_POINTS = 8
+_POINTS = {"extract": 6, "distill": 5, "restart": 4, "write": 8, "rewrite": 8, "evaluate": 4}
 
 
 @pytest.fixture(scope="module", params=PHASES, ids=lambda phase: phase.name)
@@ -20,11 +20,12 @@ def stage(request, tmp_path_factory) -> Stage:
 
 def wrong(stage: Stage, kinds: Sequence[Kind]) -> list[str]:
     """What goes wrong where faults of these kinds take turns, from the first call to the last."""
+    points, turn = _POINTS[stage.phase.name], 3 * PHASES.index(stage.phase)  # another phase begins with another kind
     found = []
-    for point in range(_POINTS):
-        kind = kinds[point % len(kinds)]
+    for point in range(points):
+        kind = kinds[(point + turn) % len(kinds)]
         last = len(stage.calls(kind)) - 1
-        found += stage.sweep(kind, [1 + round(last * point / (_POINTS - 1))])
+        found += stage.sweep(kind, [1 + round(last * point / (points - 1))])
     return found
 
 

@@ -19,6 +19,11 @@ from attar.synthesis.draws import Stream
 from attar.synthesis.views import ViewPolicy, cut_views, draw_windows
 
 
+# What the C library's heap takes beside the tensors that live in it: blocks are aligned, and a freed one is rarely large
+# enough for an aligned request of the same size. Measured: 1.2 to 1.4 (benchmarks/memory.py).
+_HEAP = 1.4
+
+
 @dataclass(frozen=True)
 class ActivationModel:
     """Peak of a forward and backward pass in bytes, beside weights, canvas and its gradient: fixed + each · views."""
@@ -55,8 +60,9 @@ def measure_activations(backbone: Backbone, policy: ViewPolicy) -> ActivationMod
         return peak_bytes(step_back, known, backbone.device)
 
     one, two = trial(1), trial(2)
+    share = _HEAP if backbone.device.type == "cpu" else 1.0
     each = max(0, two - one)
-    return ActivationModel(fixed=max(0, one - each), each=each)
+    return ActivationModel(fixed=int(share * max(0, one - each)), each=int(share * each))
 
 
 def fit_backbone(backbone: Backbone, policy: ViewPolicy, budget: int | None) -> tuple[Backbone, ActivationModel]:
