@@ -50,6 +50,7 @@ class Run:
         if restart and (folder / "settings.toml").is_file():
             shutil.rmtree(folder)
         sweep(folder)
+        sweep(run.pictures)
         known, wanted = run.settings(), tomllib.loads(toml(settings))
         if known is None or not run.started:
             for leftover in (run._checkpoint, run._log):  # of a folder that was half deleted

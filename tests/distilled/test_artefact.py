@@ -7,6 +7,7 @@ import errno
 import gc
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader
 
 import attar.distilled.artefact as artefact
 from attar.distilled import Origin, load, write
-from attar.errors import ArtefactError
+from attar.errors import ArtefactError, FileError
 from small import manifest
 
 CLASSES = ("cow", "ant", "bee")  # not sorted
@@ -269,17 +270,17 @@ def test_an_older_set_and_an_empty_folder_are_replaced(tmp_path):
 def test_a_full_disk_leaves_the_older_set_and_nothing_beside_it(tmp_path, monkeypatch, fatal: int):
     """ENOSPC at the k-th file: six images, table, preview, card, manifest."""
     old = write(tmp_path / "x", pixels(3), np.arange(3), manifest=manifest(CLASSES))
-    writes = []
+    writes, write_to_disk = [], os.write
 
-    def write_all(path: Path, data: bytes):
-        writes.append(path)
+    def full(descriptor: int, data: memoryview) -> int:
+        writes.append(descriptor)
         if len(writes) == fatal:
-            path.write_bytes(data[: len(data) // 2])
+            write_to_disk(descriptor, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
-        path.write_bytes(data)
+        return write_to_disk(descriptor, data)
 
-    monkeypatch.setattr("attar.files._write_all", write_all)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(FileError, match=r"has no room for .* bytes are needed"):
         written(tmp_path / "x")
     assert len(writes) == fatal
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
@@ -311,3 +312,12 @@ def test_a_torch_loader_reads_a_set(tmp_path):
 def test_bytes_are_those_of_images_and_table(tmp_path):
     made = written(tmp_path / "x", train_hashes=[b"\0" * 32])
     assert made.bytes == sum(path.stat().st_size for path in (tmp_path / "x" / "images").rglob("*.*"))
+
+
+@pytest.mark.parametrize("change", [{"created": "1999"}, {"scores": {"cosine": 1.0}}, {"ipc": 3}])
+def test_a_record_that_was_altered_is_told_by_verify(tmp_path, change):
+    written(tmp_path / "x").verify()
+    file = tmp_path / "x" / "attar.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ArtefactError, match=r"altered: attar\.json"):
+        load(tmp_path / "x").verify()

@@ -170,7 +170,8 @@ def artefact(folder: Path) -> Tree | None:
     tree = read_tree(path)
     if "attar.json" in tree:
         record = json.loads(tree["attar.json"])
-        record.pop("created")
+        for name in ("created", "checksum"):  # the second covers the first
+            record.pop(name)
         record["scores"].pop("seconds", None)
         tree["attar.json"] = record
     return tree

@@ -93,14 +93,14 @@ def test_a_reader_beside_two_writers_sees_whole_shards_only(tmp_path, shape):
     rounds = 40
 
     def write(values: torch.Tensor) -> int:
-        return sum(cache.write_cached("key", values) for _ in range(rounds))
+        return sum(cache.write_cached("job", "key", values) for _ in range(rounds))
 
     def read() -> list[int]:
         """How often there was nothing, one shard, the other, or anything else."""
         found = [0, 0, 0, 0]
         deadline = time.monotonic() + 30
         while sum(found[1:]) < rounds and time.monotonic() < deadline:
-            values = cache.read_cached("key", shape)
+            values = cache.read_cached("job", "key", shape)
             kinds = (
                 values is None,
                 values is not None and values.equal(one),

@@ -17,9 +17,9 @@ VALUES = torch.arange(15.0).reshape(5, 1, 3)
 
 
 def test_what_was_written_comes_back_and_other_shapes_count_as_absent():
-    assert read_cached("k", (5, 1, 3)) is None
-    write_cached("k", VALUES)
-    assert torch.equal(read_cached("k", (5, 1, 3)), VALUES) and read_cached("k", (5, 3, 1)) is None
+    assert read_cached("job", "k", (5, 1, 3)) is None
+    write_cached("job", "k", VALUES)
+    assert torch.equal(read_cached("job", "k", (5, 1, 3)), VALUES) and read_cached("job", "k", (5, 3, 1)) is None
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), FileError("x is damaged")])
@@ -27,25 +27,25 @@ def test_a_shard_that_can_not_be_read_counts_as_absent(monkeypatch, error):
     def refuse(path):
         raise error
 
-    write_cached("k", VALUES)
+    write_cached("job", "k", VALUES)
     monkeypatch.setattr(attar.features.cache, "read_tensors", refuse)
-    assert read_cached("k", (5, 1, 3)) is None
+    assert read_cached("job", "k", (5, 1, 3)) is None
 
 
 def test_a_folder_in_place_of_the_file_counts_as_absent():
-    write_cached("k", VALUES)
+    write_cached("job", "k", VALUES)
     (shard,) = cache_folder().rglob("*.safetensors")
     shard.unlink()
     shard.mkdir()
-    assert read_cached("k", (5, 1, 3)) is None and not write_cached("k", VALUES)
+    assert read_cached("job", "k", (5, 1, 3)) is None and not write_cached("job", "k", VALUES)
     assert list(shard.parent.iterdir()) == [shard]
 
 
 def test_a_file_in_place_of_the_folder_is_passed_over():
     cache_folder().mkdir(parents=True, exist_ok=True)
     (cache_folder() / "features").write_text("mine")
-    assert not write_cached("k", VALUES)
-    assert read_cached("k", (5, 1, 3)) is None and (cache_folder() / "features").read_text() == "mine"
+    assert not write_cached("job", "k", VALUES)
+    assert read_cached("job", "k", (5, 1, 3)) is None and (cache_folder() / "features").read_text() == "mine"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
@@ -55,9 +55,9 @@ def test_a_failing_disk_is_passed_over_and_nothing_is_left(monkeypatch, number: 
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fail)
-        assert not write_cached("k", VALUES)
+        assert not write_cached("job", "k", VALUES)
     assert not [path for path in cache_folder().rglob("*") if path.is_file()]
-    assert write_cached("k", VALUES)
+    assert write_cached("job", "k", VALUES)
 
 
 def test_a_claim_is_held_by_one_and_free_afterwards():

@@ -139,7 +139,10 @@ class DistilledSet:
         """
         there = {name: _inside(self.path, name) for name in self.manifest.files}
         missing = [name for name, path in there.items() if not path.is_file()]
-        altered = [name for name, path in there.items() if path.is_file() and sha256(path) != self.manifest.files[name]]
+        altered = [] if self.manifest.intact else ["attar.json"]
+        altered += [
+            name for name, path in there.items() if path.is_file() and sha256(path) != self.manifest.files[name]
+        ]
         added = sorted(_visible_files(self.path, "images") - there.keys())
         faults = {"altered": altered, "missing": missing, "added": added}
         if any(faults.values()):
@@ -213,7 +216,7 @@ def write(
         written = sorted(file for file in temporary.rglob("*") if file.is_file())
         files = {file.relative_to(temporary).as_posix(): sha256(file) for file in written}
         complete = manifest.model_copy(update={"folders": list(folders), "files": files})
-        write_text(temporary / "attar.json", complete.model_dump_json(indent=1))
+        write_text(temporary / "attar.json", complete.sealed().model_dump_json(indent=1))
         replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from attar.files import digest
+
 SCHEMA = 1
 
 
@@ -38,6 +40,20 @@ class Manifest(BaseModel):
     train_images: int
     scores: dict[str, float]
     files: dict[str, str]
+    checksum: str = ""
+    """SHA-256 of all that stands above, see `sealed`; empty in sets of attar's first days."""
+
+    def sealed(self) -> Manifest:
+        """This record with its checksum."""
+        return self.model_copy(update={"checksum": self._checksum()})
+
+    @property
+    def intact(self) -> bool:
+        """Whether it says what it said when it was sealed."""
+        return self.checksum in ("", self._checksum())
+
+    def _checksum(self) -> str:
+        return digest(self.model_dump_json(exclude={"checksum"}))
 
     @model_validator(mode="after")
     def _titles_fit(self) -> Manifest:

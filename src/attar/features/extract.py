@@ -17,8 +17,8 @@ from torch import Tensor
 
 from attar.backbones.record import Backbone
 from attar.errors import BackboneError, ImageError
-from attar.features.cache import claimed, is_cached, read_cached, write_cached
-from attar.files import digest
+from attar.features.cache import claimed, has_any, is_cached, read_cached, write_cached
+from attar.files import cache_folder, digest, sweep
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 
@@ -114,7 +114,11 @@ class _Extraction:
     ):
         self._source, self._backbone, self._cut, self._batch = source, backbone, cut, batch
         self._progress, self._task, self._cache = progress, task, cache
-        self._name = digest(_VERSION, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
+        self._job = digest(_VERSION, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
+        # A shard's key needs the hashes of its images. Where nothing can be in the cache, they come with the features.
+        self._may_be_there = cache and has_any(self._job)
+        if cache:
+            sweep(cache_folder() / "features" / self._job)
         self._held: dict[range, Tensor] = {}  # what no cache could take
         self._done = 0
 
@@ -128,7 +132,7 @@ class _Extraction:
     def finish(self, shard: range, *, wait: bool) -> bool:
         """Have the shard's features in the cache (or held); False where another process is at it and not to wait."""
         if not self._is_finished(shard):
-            with claimed(digest(self._name, self._source.location, shard), wait=wait) as mine:
+            with claimed(digest(self._job, self._source.location, shard), wait=wait) as mine:
                 if not mine:
                     return False
                 if not self._is_finished(shard):  # nobody did it meanwhile
@@ -141,13 +145,14 @@ class _Extraction:
         """Features of a finished shard; computed again where the cache has lost or damaged them since."""
         if shard in self._held:
             return self._held.pop(shard)
-        values = read_cached(self._key(shard), self._shape(shard))
+        values = read_cached(self._job, self._key(shard), self._shape(shard))
         return self._compute(shard) if values is None else values
 
     def _is_finished(self, shard: range) -> bool:
         if shard in self._held:
             return True
-        return self._cache and self._source.examined(shard) and is_cached(self._key(shard))
+        known = self._may_be_there or (self._cache and self._source.examined(shard))
+        return known and is_cached(self._job, self._key(shard))
 
     def _compute(self, shard: range) -> Tensor:
         values = torch.empty(self._shape(shard))
@@ -158,14 +163,14 @@ class _Extraction:
                 check(self._backbone, values[: len(ids)])
             done += len(ids)
             self._progress.advance(self._task, self._done + done, len(self._source))
-        if not (self._cache and write_cached(self._key(shard), values)):
+        if not (self._cache and write_cached(self._job, self._key(shard), values)):
             self._held[shard] = values
         return values
 
     def _key(self, shard: range) -> str:
         """The images are part of it, and where they stand: random views are drawn by position."""
         hashes = [fact.sha256 for fact in self._source.facts(shard) if not isinstance(fact, ImageError)]
-        return digest(self._name, shard.start, *hashes)
+        return digest(shard.start, *hashes)
 
     def _shape(self, shard: range) -> tuple[int, int, int]:
         return len(shard), self._cut.count, self._backbone.dim

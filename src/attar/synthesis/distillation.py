@@ -221,7 +221,7 @@ def _finished(out: Path, identity: Mapping[str, Value]) -> DistilledSet | None:
 def _last_chunk(run: Run) -> int | None:
     """The chunk of the run so far: with another one the last bits of sums, and so the pixels, may differ."""
     chunk = run.place("chunk")
-    return int(chunk) if chunk and run.started else None
+    return int(chunk) if chunk and chunk.isdecimal() and run.started else None
 
 
 def _note_places(run: Run, source: ImageSource, chunk: int, place: torch.device, progress: Progress) -> None:

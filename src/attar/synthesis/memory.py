@@ -18,9 +18,8 @@ from attar.synthesis.canvas import make_canvas
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import ViewPolicy, cut_views, draw_windows
 
-
-# What the C library's heap takes beside the tensors that live in it: blocks are aligned, and a freed one is rarely large
-# enough for an aligned request of the same size. Measured: 1.2 to 1.4 (benchmarks/memory.py).
+# What the C library's heap takes beside the tensors that live in it: blocks are aligned, and a freed one is rarely
+# large enough for an aligned request of the same size. Measured: 1.2 to 1.4 (benchmarks/memory.py).
 _HEAP = 1.4
 
 
