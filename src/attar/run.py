@@ -71,9 +71,11 @@ class Run:
         """Whether there is a checkpoint to continue from."""
         return self._checkpoint.is_file()
 
-    def holds(self, settings: Mapping[str, Value]) -> bool:
-        """Whether this is a started run with these settings."""
-        return self.started and self.settings() == tomllib.loads(toml(settings))
+    def follows(self, settings: Mapping[str, Value]) -> bool:
+        """Whether this is a started run with these settings, which may be a part of all."""
+        known = self.settings() if self.started else None
+        wanted = tomllib.loads(toml(settings))
+        return known is not None and all(known.get(name) == wanted.get(name) for name in settings)
 
     def settings(self) -> dict[str, Value] | None:
         """What settings.toml says, or None where there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 from PIL import Image
 
 import attar
-from attar.errors import ArtefactError, SettingsError
+from attar.errors import ArtefactError, ImageError, SettingsError
 from attar.progress import Progress
 from attar.synthesis import choose_settings, distillation
 from attar.synthesis.real import view_policy
-from small import CLASSES, coloured, small_backbone
+from small import CLASSES, coloured, small_backbone, write_folder
 
 STEPS = 12
 
@@ -268,6 +269,52 @@ def test_a_refused_run_reads_no_image(tmp_path):
     source._decode = None  # not to be called
     with pytest.raises(SettingsError, match="steps"):
         distilled(tmp_path / "x", source=source, chosen=settings(steps=99, flip=True))
+
+
+def test_two_backbones_of_one_name_are_told_apart(tmp_path):
+    twins = [small_backbone(0), replace(small_backbone(1), name="small-0")]
+    made = attar.distill(coloured(5), twins, tmp_path / "x", settings=settings(), device="cpu")
+    assert [origin.name for origin in made.manifest.backbones] == ["small-0", "small-0#2"]
+    assert {"small-0.cosine", "small-0#2.cosine"} <= made.manifest.scores.keys()
+
+
+def test_groups_belong_to_what_decides_the_result(tmp_path):
+    source, chosen = coloured(6), settings(group_balanced=True)
+    with pytest.raises(SettingsError, match="need images with groups"):
+        distilled(tmp_path / "x", source=source, chosen=chosen)
+    source.group_names = ("sea", "wood")
+    source.groups = np.arange(len(source)) // 9
+    distilled(tmp_path / "x", source=source, chosen=chosen)
+    source.groups = np.arange(len(source)) // 5 % 2
+    with pytest.raises(SettingsError, match="groups"):
+        distilled(tmp_path / "x", source=source, chosen=chosen)
+
+
+def test_too_many_sub_centres_are_refused_before_anything_is_read(tmp_path):
+    source = coloured(3)
+    source._decode = None  # not to be called
+    with pytest.raises(SettingsError, match="Class ant has 3 images for 4 sub-centres"):
+        distilled(tmp_path / "x", source=source, chosen=settings(method="sfm-sub", ipc=4, flip=True))
+
+
+def test_the_plan_comes_before_the_long_pass(tmp_path):
+    """A folder's images aren't known before they are read."""
+    write_folder(coloured(4), tmp_path / "photos")
+    (tmp_path / "photos" / "ant" / "0000.png").write_bytes(b"x")
+    (tmp_path / "photos" / "bee" / "0001.png").write_bytes(b"x")
+    watcher = Watcher()
+    with pytest.raises(ImageError, match=r"2 of 12 images(.|\n)*ant/0000\.png(.|\n)*bee/0001\.png"):
+        distilled(tmp_path / "x", source=attar.open(tmp_path / "photos"), progress=watcher, chosen=settings(flip=True))
+    assert len(watcher.plans) == 1
+    assert not (tmp_path / "x").exists() and not (tmp_path / "x.run").exists()
+
+
+def test_backbones_that_crowd_the_device_are_parked_and_the_images_are_the_same(tmp_path, monkeypatch):
+    networks = [small_backbone(0), small_backbone(1)]
+    free = attar.distill(coloured(5), networks, tmp_path / "free", settings=settings(), device="cpu")
+    monkeypatch.setattr(distillation, "weight_bytes", lambda backbone: 10**15)
+    parked = attar.distill(coloured(5), networks, tmp_path / "parked", settings=settings(), device="cpu")
+    assert pngs(parked.path) == pngs(free.path)
 
 
 def test_grey_images_make_grey_images_and_coloured_ones_coloured(tmp_path):

@@ -8,11 +8,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from attar.devices import free_bytes
+from attar.errors import SettingsError
 from attar.synthesis.canvas import Pyramid
-from attar.synthesis.memory import ActivationModel
+from attar.synthesis.memory import ActivationModel, measure_activations
 from attar.synthesis.plan import Plan, even_chunk, make_plan
+from attar.synthesis.views import ViewPolicy
 from small import small_backbone
 
 MODEL = ActivationModel(fixed=500, each=1000)
@@ -27,17 +30,18 @@ def test_chunks_are_of_about_equal_size_and_as_few_as_possible(rows: int, most: 
     assert chunk - (rows - (count - 1) * chunk) < count  # the last is hardly smaller
 
 
-def small_plan(*models: ActivationModel, **options) -> Plan:
-    canvas = Pyramid(6, 8, seed=0)
-    fitted = [(small_backbone(), model) for model in models or (MODEL,)]
-    return make_plan(canvas, fitted, views=3, side=8, steps=100, real_views=40, **options)
+def small_plan(*models: ActivationModel, budget: int = 10**9, **options) -> Plan:
+    models = models or (MODEL,)
+    backbones = [small_backbone()] * len(models)
+    sizes = {"images": 6, "canvas_side": 8, "views": 3, "side": 8, "steps": 100, "real_views": 40}
+    return make_plan(backbones, models, budget=budget, **sizes, **options)
 
 
 def test_the_plan_adds_up():
     plan = small_plan()
     assert (plan.images, plan.views, plan.chunk, plan.steps) == (6, 18, 18, 100)
     assert plan.activation_bytes == 500 + 18 * 1000
-    assert plan.canvas_bytes == 4 * 4 * 6 * 3 * (1 + 4 + 16 + 64)
+    assert plan.canvas_bytes == 4 * 4 * Pyramid(6, 8, seed=0).size
     assert plan.weight_bytes == 4 * (7 * 3 * 9 + 7)
     assert 0 < plan.step_seconds < 1
     assert plan.reading_seconds == pytest.approx(plan.step_seconds / 18 / 1.1 * 40 / 2.2)
@@ -45,17 +49,47 @@ def test_the_plan_adds_up():
     assert "memory: 0 MB activations, 0 MB canvas and Adam, 0 MB weights" in str(plan)
 
 
-def test_memory_bounds_the_chunk_and_chunk_wins():
-    assert small_plan(memory=7_500).chunk == 6
-    assert small_plan(memory=7_500).activation_bytes == 6_500
-    assert small_plan(memory=7_500, chunk=5).chunk == 5
+def test_the_budget_bounds_the_chunk():
+    assert small_plan(budget=7_500).chunk == 6
+    assert small_plan(budget=7_500).activation_bytes == 6_500
+    assert "chunks of 6, two passes" in str(small_plan(budget=7_500))
+
+
+def test_a_chunk_that_was_asked_for_is_kept_or_refused():
+    assert small_plan(budget=7_500, chunk=5).chunk == 5
     assert small_plan(chunk=99).chunk == 18
-    assert "chunks of 6, two passes" in str(small_plan(memory=7_500))
+    with pytest.raises(SettingsError, match="A chunk of 8 takes 0 MB, and the budget is 0 MB"):
+        small_plan(budget=7_500, chunk=8)
+
+
+def test_a_run_goes_on_with_its_chunk_where_that_fits():
+    assert small_plan(last_chunk=4).chunk == 4
+    assert small_plan(last_chunk=4, chunk=5).chunk == 5
+    assert small_plan(last_chunk=17, budget=7_500).chunk == 6
+
+
+class Narrow(nn.Module):
+    """Has room for one view."""
+
+    def forward(self, images):
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return images.flatten(1)
+
+
+def test_a_plan_is_made_also_where_one_view_alone_fits():
+    backbone = replace(small_backbone(), module=Narrow())
+    model = measure_activations(backbone, ViewPolicy(8, 8))
+    assert model.peak(2) == 2 * model.peak(1) > 0
+    plan = make_plan(
+        [backbone], [model], images=2, canvas_side=8, views=1, side=8, steps=1, real_views=1, budget=10**9, chunk=2
+    )
+    assert plan.step_seconds > 0
 
 
 def test_the_hungriest_backbone_decides_and_only_one_is_at_work():
     hungry = ActivationModel(fixed=0, each=3000)
-    plan = small_plan(MODEL, hungry, memory=9_000)
+    plan = small_plan(MODEL, hungry, budget=9_000)
     assert plan.chunk == 3
     assert plan.activation_bytes == 9_000
     assert plan.weight_bytes == 2 * small_plan().weight_bytes

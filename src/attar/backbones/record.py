@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -77,6 +79,19 @@ class Backbone:
         # Plain numbers, channel by channel: a tensor of means would be copied to the device, and waited for, each time.
         channels = zip(images.unbind(1), self.mean, self.std, strict=True)
         return torch.stack([(channel - mean) / std for channel, mean, std in channels], dim=1)
+
+    @contextmanager
+    def visiting(self, place: torch.device) -> Iterator[None]:
+        """The weights on `place`; those that live elsewhere, to save room there, go home afterwards."""
+        home = self.device
+        if home == place:
+            yield
+            return
+        self.module.to(place)
+        try:
+            yield
+        finally:
+            self.module.to(home)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Backbone:
         """A copy of this record on `device`, computing in `dtype`; name and fingerprint stay."""

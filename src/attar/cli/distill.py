@@ -136,19 +136,21 @@ def distill(
                 f"(worst class {one.manifest.scores['worst_class']:.3f}); look at {one.path / 'preview.png'}"
             )
     command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *described.words()]
+    command += ["--classes", classes] if classes else []
+    command += [] if precision == "fp32" else ["--precision", precision]
     print(f"Next: attar evaluate {shlex.join(command)}", file=sys.stderr)  # unwrapped, to be copied
     if json:
         print_json({"sets": [{"path": str(one.path), **one.manifest.model_dump(exclude={"files"})} for one in made]})
 
 
 def _setting(text: str) -> tuple[str, object]:
-    from attar.cli.options import _pair, _value
+    from attar.cli.options import pair, value
     from attar.errors import SettingsError
 
-    name, value = _pair(text, "--set")
+    name, typed = pair(text, "--set")
     if name in ("preset", "file"):
         raise SettingsError(f"There is no setting {name!r}.", "Use --preset NAME or --settings FILE.")
-    return name, _value(value)
+    return name, value(typed)
 
 
 def _bytes(text: str | None) -> int | None:

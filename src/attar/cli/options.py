@@ -99,8 +99,8 @@ class BackboneOptions:
                 mean=_three(mean, "--mean"),
                 std=_three(std, "--std"),
                 normalise=cast(Literal["native", "imagenet"], self.normalise),  # backbone() refuses others
-                key_map=dict(_pair(text, "--key-map") for text in self.key_map or []),
-                model_args={key: _value(text) for key, text in (_pair(e, "--model-arg") for e in self.model_arg or [])},
+                key_map=dict(pair(text, "--key-map") for text in self.key_map or []),
+                model_args={key: value(text) for key, text in (pair(e, "--model-arg") for e in self.model_arg or [])},
             )
             for name, weights, image_size, mean, std in self._rows()
         ]
@@ -110,7 +110,11 @@ class BackboneOptions:
         words = []
         for name, *values in self._rows():
             options = zip(("--weights", "--image-size", "--mean", "--std"), values, strict=True)
-            words += ["--backbone", name, *(str(part) for pair in options if pair[1] is not None for part in pair)]
+            words += [
+                "--backbone",
+                name,
+                *(str(part) for option in options if option[1] is not None for part in option),
+            ]
         words += [] if self.normalise == "native" else ["--normalise", self.normalise]
         words += [part for text in self.key_map or [] for part in ("--key-map", text)]
         return words + [part for text in self.model_arg or [] for part in ("--model-arg", text)]
@@ -157,14 +161,14 @@ def _three(text: str | None, option: str) -> tuple[float, float, float] | None:
     return first, second, third
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
+def pair(text: str, option: str) -> tuple[str, str]:
     key, sign, value = text.partition("=")
     if not sign:
         raise SettingsError(f"{option} {text!r} has no '='.", f"Write {option} NAME=VALUE.")
     return key, value
 
 
-def _value(text: str) -> object:
+def value(text: str) -> object:
     """A number or true/false where the text is one, else the text."""
     import json
 

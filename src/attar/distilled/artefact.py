@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
 from attar.distilled.card import card
-from attar.distilled.manifest import SCHEMA, Manifest
+from attar.distilled.manifest import SCHEMA, Manifest, is_intact, sealed
 from attar.distilled.preview import preview
 from attar.errors import ArtefactError, ImageError
 from attar.files import replace_folder, safe_names, sha256, sweep, temporary_folder, write_bytes, write_text
@@ -139,7 +139,7 @@ class DistilledSet:
         """
         there = {name: _inside(self.path, name) for name in self.manifest.files}
         missing = [name for name, path in there.items() if not path.is_file()]
-        altered = [] if self.manifest.intact else ["attar.json"]
+        altered = [] if is_intact((self.path / "attar.json").read_bytes()) else ["attar.json"]
         altered += [
             name for name, path in there.items() if path.is_file() and sha256(path) != self.manifest.files[name]
         ]
@@ -216,7 +216,7 @@ def write(
         written = sorted(file for file in temporary.rglob("*") if file.is_file())
         files = {file.relative_to(temporary).as_posix(): sha256(file) for file in written}
         complete = manifest.model_copy(update={"folders": list(folders), "files": files})
-        write_text(temporary / "attar.json", complete.sealed().model_dump_json(indent=1))
+        write_text(temporary / "attar.json", sealed(complete))
         replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from attar.files import digest
@@ -41,22 +43,27 @@ class Manifest(BaseModel):
     scores: dict[str, float]
     files: dict[str, str]
     checksum: str = ""
-    """SHA-256 of all that stands above, see `sealed`; empty in sets of attar's first days."""
-
-    def sealed(self) -> Manifest:
-        """This record with its checksum."""
-        return self.model_copy(update={"checksum": self._checksum()})
-
-    @property
-    def intact(self) -> bool:
-        """Whether it says what it said when it was sealed."""
-        return self.checksum in ("", self._checksum())
-
-    def _checksum(self) -> str:
-        return digest(self.model_dump_json(exclude={"checksum"}))
+    """SHA-256 of all the others, see `sealed`; empty in sets that were never sealed."""
 
     @model_validator(mode="after")
     def _titles_fit(self) -> Manifest:
         if len(self.titles) != len(self.classes):
             raise ValueError(f"{len(self.titles)} titles for {len(self.classes)} classes")
         return self
+
+
+def sealed(manifest: Manifest) -> str:
+    """The text of attar.json, with the checksum of everything in it."""
+    record = json.loads(manifest.model_dump_json(exclude={"checksum"}))
+    return json.dumps(record | {"checksum": _checksum(record)}, indent=1)
+
+
+def is_intact(text: str | bytes) -> bool:
+    """Whether an attar.json says what it said when it was sealed, fields of later versions included."""
+    record = json.loads(text)
+    checksum = record.pop("checksum", "")
+    return checksum in ("", _checksum(record))
+
+
+def _checksum(record: dict[str, object]) -> str:
+    return digest(json.dumps(record, sort_keys=True))

@@ -20,14 +20,6 @@ from attar.tensors import read_tensors, write_tensors
 _PATIENCE_SECONDS = 600
 
 
-def has_any(job: str) -> bool:
-    """Whether anything is stored for `job`."""
-    try:
-        return any((cache_folder() / "features" / job).glob("*.safetensors"))
-    except OSError:
-        return False
-
-
 def is_cached(job: str, key: str) -> bool:
     """Whether there is a file for `key` of `job`; only reading it shows whether it is whole."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import numpy as np
@@ -73,18 +74,83 @@ def _fill_empty(
 
 def _balance(rows: Float[np.ndarray, "n dim"], clusters: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " n"]:
     """Clusters of equal size, or one more for those that were the largest, near the given ones."""
-    from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
     clusters = _largest_first(clusters, count)
-    seats = np.sort(np.arange(len(rows)) % count)
+    sizes = np.bincount(np.arange(len(rows)) % count)
+    prices = np.zeros(count)
     for _ in range(_ROUNDS):
         centres = np.stack([rows[clusters == cluster].mean(0) for cluster in range(count)])
-        balanced = seats[linear_sum_assignment(cdist(rows, centres, "sqeuclidean")[:, seats])[1]]
+        balanced, prices = _assign(cdist(centres, rows, "sqeuclidean"), sizes, prices)
         if np.array_equal(balanced, clusters):
             break
         clusters = balanced
     return clusters
+
+
+def _assign(
+    cost: Float[np.ndarray, "count n"], sizes: Int[np.ndarray, " count"], prices: Float[np.ndarray, " count"]
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " count"]]:
+    """(the cheapest assignment that gives each cluster its size, prices that lead to it); exact, from any prices.
+
+    Where each row takes the cluster with the least cost less price, no assignment of the same sizes is cheaper.
+    Successive shortest paths keep that so: each passes one row on from a cluster that has too many, over others, to one
+    that has too few. Good prices, as those of nearby costs are, leave few paths to go.
+    """
+    count = len(sizes)
+    clusters, prices = (cost - prices[:, None]).argmin(0), prices.copy()
+    over = np.bincount(clusters, minlength=count) - sizes
+    ways, movers = np.empty((count, count)), np.empty((count, count), dtype=np.int64)
+    changed = list(range(count))
+    while over.any():
+        for cluster in changed:
+            ways[cluster], movers[cluster] = _moves(cost, prices, clusters, cluster)
+        changed, rise = _shortest_path(ways, over)
+        for here, there in itertools.pairwise(changed):
+            clusters[movers[here, there]] = there
+        over[changed[0]] -= 1
+        over[changed[-1]] += 1
+        prices += rise
+        ways = np.maximum(ways + rise[:, None] - rise, 0)  # below 0 by rounding alone
+    return clusters, prices
+
+
+def _moves(
+    cost: Float[np.ndarray, "count n"],
+    prices: Float[np.ndarray, " count"],
+    clusters: Int[np.ndarray, " n"],
+    cluster: int,
+) -> tuple[Float[np.ndarray, " count"], Int[np.ndarray, " count"]]:
+    """What the cheapest move of a row of `cluster` to each of them costs beyond the prices' difference, and its row."""
+    members = np.flatnonzero(clusters == cluster)
+    if not len(members):
+        return np.full(len(prices), np.inf), np.zeros(len(prices), dtype=np.int64)
+    extra = cost[:, members] - cost[cluster, members]
+    cheapest = extra.argmin(1)
+    gaps = extra[np.arange(len(prices)), cheapest] - (prices - prices[cluster])
+    return np.maximum(gaps, 0), members[cheapest]
+
+
+def _shortest_path(
+    ways: Float[np.ndarray, "count count"], over: Int[np.ndarray, " count"]
+) -> tuple[list[int], Float[np.ndarray, " count"]]:
+    """(the clusters from one with `over` above 0 to the nearest one below 0, the rise in prices): Dijkstra's algorithm.
+
+    After the rise no way is negative, and those of the path have length 0.
+    """
+    distances = np.where(over > 0, 0, np.inf)
+    before, ahead = np.full(len(over), -1), np.ones(len(over), dtype=bool)
+    here = int(distances.argmin())
+    while over[here] >= 0:
+        ahead[here] = False
+        reached = distances[here] + ways[here]
+        nearer = ahead & (reached < distances)
+        distances[nearer], before[nearer] = reached[nearer], here
+        here = int(np.where(ahead, distances, np.inf).argmin())
+    path = [here]
+    while before[path[0]] >= 0:
+        path.insert(0, int(before[path[0]]))
+    return path, np.minimum(distances, distances[here])
 
 
 def _largest_first(clusters: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " n"]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attar.backbones.record import Backbone
 from attar.errors import BackboneError, ImageError
-from attar.features.cache import claimed, has_any, is_cached, read_cached, write_cached
+from attar.features.cache import claimed, is_cached, read_cached, write_cached
 from attar.files import cache_folder, digest, sweep
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -73,7 +73,7 @@ def extract(
     for part in stream(source, backbone, cut, batch=batch, progress=progress, task=task, cache=cache):
         values[done : done + len(part)] = part
         done += len(part)
-    check(backbone, values)
+    _check_distinct(backbone, values)
     return Features(values, torch.from_numpy(source.labels))
 
 
@@ -87,7 +87,10 @@ def stream(
     task: str = "features",
     cache: bool = True,
 ) -> Iterator[Float[Tensor, "images views dim"]]:
-    """What `extract` returns, shard by shard in the order of `source`, so that memory holds one shard at a time."""
+    """What `extract` returns, shard by shard in the order of `source`: memory holds one shard at a time.
+
+    Where the cache can't be written, or isn't wanted, it holds them all.
+    """
     work = _Extraction(source, backbone, cut, max(1, batch // cut.count), progress, task, cache)
     shards = work.shards()
     busy = [shard for shard in shards if not work.finish(shard, wait=False)]
@@ -115,8 +118,6 @@ class _Extraction:
         self._source, self._backbone, self._cut, self._batch = source, backbone, cut, batch
         self._progress, self._task, self._cache = progress, task, cache
         self._job = digest(_VERSION, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
-        # A shard's key needs the hashes of its images. Where nothing can be in the cache, they come with the features.
-        self._may_be_there = cache and has_any(self._job)
         if cache:
             sweep(cache_folder() / "features" / self._job)
         self._held: dict[range, Tensor] = {}  # what no cache could take
@@ -151,18 +152,21 @@ class _Extraction:
     def _is_finished(self, shard: range) -> bool:
         if shard in self._held:
             return True
-        known = self._may_be_there or (self._cache and self._source.examined(shard))
-        return known and is_cached(self._job, self._key(shard))
+        # The key needs the hashes of the images. Where they aren't known yet, they come with the features.
+        return self._cache and self._source.examined(shard) and is_cached(self._job, self._key(shard))
 
     def _compute(self, shard: range) -> Tensor:
         values = torch.empty(self._shape(shard))
         done = 0
-        for images, ids in _batches(self._source, self._cut.policy.canvas, shard, self._batch):
-            values[done : done + len(ids)] = _forward(self._backbone, self._cut, images, ids)
-            if self._done == done == 0:
-                check(self._backbone, values[: len(ids)])
-            done += len(ids)
-            self._progress.advance(self._task, self._done + done, len(self._source))
+        try:
+            for images, ids in _batches(self._source, self._cut.policy.canvas, shard, self._batch):
+                values[done : done + len(ids)] = _forward(self._backbone, self._cut, images, ids)
+                done += len(ids)
+                self._progress.advance(self._task, min(self._done + done, len(self._source)), len(self._source))
+        except ImageError:
+            self._source.hashes()  # lists all that can't be read, where the first was met just now
+            raise
+        _check_finite(self._backbone, values)
         if not (self._cache and write_cached(self._job, self._key(shard), values)):
             self._held[shard] = values
         return values
@@ -204,12 +208,14 @@ def _forward(backbone: Backbone, cut: Cut, images: Tensor, ids: np.ndarray) -> T
     return backbone(views.flatten(0, 1)).reshape(len(ids), cut.count, -1).float().cpu()
 
 
-def check(backbone: Backbone, values: Float[Tensor, "images views dim"]) -> None:
-    """BackboneError where features are not finite, or the same for every image."""
+def _check_finite(backbone: Backbone, values: Float[Tensor, "images views dim"]) -> None:
     if not torch.isfinite(values).all():
         raise BackboneError(
             f"Backbone {backbone.name} gives features that are not finite.", "Check its weights, mean and std."
         )
+
+
+def _check_distinct(backbone: Backbone, values: Float[Tensor, "images views dim"]) -> None:
     flat = values.flatten(0, 1)
     if len(flat) > 1 and (flat == flat[0]).all():
         raise BackboneError(

@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from attar.errors import ImageError
 from attar.images.checks import as_labels, check_classes, numbered
 from attar.images.decode import resize
-from attar.images.source import ImageSource
+from attar.images.facts import Fact
+from attar.images.source import ImageSource, ahead
 
 _SHAPES = "Give uint8 images of shape [n, h, w, 3], [n, 3, h, w] or [n, h, w] (grey), values 0..255."
 
@@ -63,6 +64,12 @@ class ArraySource(ImageSource):
     def name(self, index: int) -> str:
         """Class and position, e.g. "cat/00412"."""
         return f"{self.classes[self.labels[index]]}/{index:05d}"
+
+    def _recall(self, indices: Sequence[int]) -> list[Fact | ImageError | None]:
+        """Nothing is remembered from run to run; examining costs less than what the answer saves."""
+        unknown = [index for index in indices if self._facts[index] is None]
+        self._keep(dict(zip(unknown, ahead(self._examine, unknown), strict=True)))
+        return super()._recall(indices)
 
     def _decode(self, index: int, shorter_side: int | None) -> UInt8[np.ndarray, "3 h w"]:
         image = self._images[index]

@@ -106,7 +106,7 @@ class Pyramid(Canvas):
     ):
         self.count, self.side, self.seed, self.grow_every, self.grey = count, side, seed, grow_every, grey
         self._device, self._home, self._dtype = torch.device(device), torch.device(home or device), dtype
-        sides = [level for level in _sides(side) if level <= start]
+        sides = [level for level in pyramid_sides(side) if level <= start]
         self._levels = {level: self._noise(level).div_(len(sides)) for level in sides}
         self._require_gradients()
 
@@ -116,16 +116,16 @@ class Pyramid(Canvas):
     @property
     def size(self) -> int:
         channels = 1 if self.grey else 3
-        return self.count * channels * sum(side**2 for side in _sides(self.side))
+        return self.count * channels * sum(side**2 for side in pyramid_sides(self.side))
 
     def grow(self, step: int) -> bool:
-        if step <= 1 or (step - 1) % self.grow_every or len(self._levels) == len(_sides(self.side)):
+        if step <= 1 or (step - 1) % self.grow_every or len(self._levels) == len(pyramid_sides(self.side)):
             return False
         count = len(self._levels)
         with torch.no_grad():
             for level in self._levels.values():
                 level *= count / (count + 1)
-        new = _sides(self.side)[count]
+        new = pyramid_sides(self.side)[count]
         self._levels[new] = self._noise(new).div_(count + 1)
         self._require_gradients()
         return True
@@ -198,8 +198,8 @@ def make_canvas(kind: Literal["pyramid", "pixels"], count: int, side: int, *, gr
     return Pixels(count, side, **options)
 
 
-def _sides(side: int) -> list[int]:
-    """1, 2, 4, ... and `side` itself."""
+def pyramid_sides(side: int) -> list[int]:
+    """Sides of a pyramid's levels: 1, 2, 4, ... and `side` itself."""
     sides = [1]
     while sides[-1] < side:
         sides.append(min(2 * sides[-1], side))

@@ -6,6 +6,7 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def distill(
     """
     settings, out = settings or choose_settings(), Path(out)
     build = _objective(settings)
-    backbones = [backbone] if isinstance(backbone, Backbone) else list(backbone)
+    backbones = _told_apart([backbone] if isinstance(backbone, Backbone) else list(backbone))
     _check(source, backbones, settings)
     distilled.check_place(out)
     place = pick_device(device)
@@ -80,35 +81,44 @@ def distill(
         "backbone_fingerprint": _joint_fingerprint([each.fingerprint for each in backbones]),
         "data": data_name(source.location),
         "titles": digest(*source.titles)[:16],
+        "groups": _groups_fingerprint(source, settings),
         "precision": precision,
     }
-    with Run.beside(out).alone():
+    run = Run.beside(out)
+    with run.alone():
         if not restart:
-            Run.beside(out).refuse_others(asked)
-        if not source.examined(range(len(source))):  # then hashes and features come from one reading of the images
-            all_real_features(source, backbones, settings, policy, progress)
-        identity = asked | {"data_fingerprint": source.fingerprint}
-        finished = None if restart else _finished(out, identity)
-        if finished is not None:
+            run.refuse_others(asked)
+            _refuse_other_set(out, asked)
+        known = source.examined(range(len(source)))
+        if known and not restart and (finished := _finished(out, asked, source)) is not None:
             progress.note(f"{out} is finished; nothing to do.")
             return finished
-        run = Run.begin(out, identity, restart=restart)
-        fitted = [fit_backbone(each, policy, memory) for each in backbones]
-        canvas = _make_canvas(settings, source, policy, place)
+        budget = memory or free_bytes(place) // 2
+        fitted = [fit_backbone(each, policy, budget) for each in backbones]
+        backbones, models = [each for each, _ in fitted], [model for _, model in fitted]
         plan = make_plan(
-            canvas,
-            fitted,
+            backbones,
+            models,
+            images=len(source.classes) * settings.ipc,
+            canvas_side=policy.canvas,
             views=settings.views,
             side=policy.crop,
             steps=settings.steps,
             real_views=len(source) * max(1, settings.statistics_views),
-            memory=memory,
-            chunk=chunk or (None if memory else _last_chunk(run)),
+            budget=budget,
+            chunk=chunk,
+            last_chunk=_last_chunk(run),
         )
         progress.plan(f"{plan}; to {out}")
-        _note_places(run, source, plan.chunk, place, progress)
-        backbones = _parked([each for each, _ in fitted], place)
         reals = all_real_features(source, backbones, settings, policy, progress)
+        if not known and not restart and (finished := _finished(out, asked, source)) is not None:
+            progress.note(f"{out} is finished; nothing to do.")
+            return finished
+        identity = _identity(asked, source)
+        run = Run.begin(out, identity, restart=restart)
+        _note_places(run, source, plan.chunk, place, progress)
+        canvas = _make_canvas(settings, source, policy, place)
+        _park(backbones, place)
         labels = torch.arange(len(source.classes)).repeat_interleave(settings.ipc)
         objectives = [build(real, settings) for real in reals]
         matching = Matching(
@@ -139,7 +149,7 @@ def distill(
             backbones=[Origin(name=one.name, fingerprint=one.fingerprint, licence=one.licence) for one in backbones],
             data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
             train_images=len(source),
-            scores=_scores(images, labels, backbones, policy, reals) | {"seconds": round(seconds, 1)},
+            scores=_scores(images, labels, backbones, policy, reals, place) | {"seconds": round(seconds, 1)},
             files={},
         )
         return distilled.write(
@@ -165,12 +175,37 @@ def _check(source: ImageSource, backbones: Sequence[Backbone], settings: Setting
         raise SettingsError("distillation needs a backbone", "give one, or several")
     if len({each.fingerprint for each in backbones}) < len(backbones):
         raise SettingsError("a backbone is given twice", "it would count twice: give others beside it")
+    if settings.group_balanced and source.groups is None:
+        raise SettingsError("group-balanced centres need images with groups", "give --groups FILE.csv:COLUMN")
+    fewest = int(source.counts.argmin())
+    if settings.method == "sfm-sub" and source.counts[fewest] < settings.ipc:
+        raise SettingsError(
+            f"class {source.classes[fewest]} has {source.counts[fewest]} images for {settings.ipc} sub-centres",
+            "choose a smaller --ipc, or --method sfm, which needs no such number",
+        )
     for each in backbones:
         if each.normalise != settings.normalise:
             raise SettingsError(
                 f"the settings ask for {settings.normalise} normalisation, and {each.name} has {each.normalise}",
                 f"make it by attar.backbone(..., normalise={settings.normalise!r})",
             )
+
+
+def _told_apart(backbones: list[Backbone]) -> list[Backbone]:
+    """The backbones under names that are all different: the second resnet18 is resnet18#2."""
+    names = [each.name for each in backbones]
+    counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [
+        each if count == 1 else replace(each, name=f"{each.name}#{count}")
+        for each, count in zip(backbones, counts, strict=True)
+    ]
+
+
+def _groups_fingerprint(source: ImageSource, settings: Settings) -> str | None:
+    """Of the groups, where they decide anything."""
+    if not settings.group_balanced or source.groups is None:
+        return None
+    return digest(source.group_names, source.groups.tolist())[:16]
 
 
 def _joint_fingerprint(fingerprints: Sequence[str]) -> str:
@@ -180,7 +215,7 @@ def _joint_fingerprint(fingerprints: Sequence[str]) -> str:
 def _make_canvas(settings: Settings, source: ImageSource, policy: ViewPolicy, place: torch.device) -> Canvas:
     """The canvas of a run; on the host where it would take more than half of the device's free memory."""
 
-    def make(home: torch.device | None) -> Canvas:
+    def make(home: torch.device) -> Canvas:
         return make_canvas(
             settings.canvas,
             len(source.classes) * settings.ipc,
@@ -192,30 +227,41 @@ def _make_canvas(settings: Settings, source: ImageSource, policy: ViewPolicy, pl
             home=home,
         )
 
-    canvas = make(torch.device("cpu"))
-    fits = canvas_bytes(canvas) < free_bytes(place) // 2
-    return make(place) if fits and place.type != "cpu" else canvas
+    fits = canvas_bytes(len(source.classes) * settings.ipc, policy.canvas) < free_bytes(place) // 2
+    return make(place if fits else torch.device("cpu"))
 
 
-def _parked(backbones: list[Backbone], place: torch.device) -> list[Backbone]:
-    """The backbones; on the host, from where the loop fetches one at a time, where all crowd the device."""
+def _park(backbones: Sequence[Backbone], place: torch.device) -> None:
+    """Send the weights to the host, from where the loop fetches one at a time, where all crowd the device."""
     if len(backbones) > 1 and sum(map(weight_bytes, backbones)) > free_bytes(place) // 4:
-        return [each.to(device="cpu") for each in backbones]
-    return backbones
+        for each in backbones:
+            each.module.to("cpu")
 
 
-def _finished(out: Path, identity: Mapping[str, Value]) -> DistilledSet | None:
-    """The set at `out` where it is what these settings make; SettingsError where another set is in the way."""
+def _identity(asked: Mapping[str, Value], source: ImageSource) -> dict[str, Value]:
+    """All that decides what comes out: what was asked, and the images."""
+    return {**asked, "data_fingerprint": source.fingerprint}
+
+
+def _finished(out: Path, asked: Mapping[str, Value], source: ImageSource) -> DistilledSet | None:
+    """The set at `out` where it is what these settings make of these images; SettingsError where another one is."""
     if not (out / "attar.json").is_file():
         return None
+    identity = _identity(asked, source)
+    _refuse_other_set(out, identity)
     done = distilled.load(out)
-    if done.manifest.settings == identity:
-        return done
-    if Run.beside(out).holds(identity):
-        return None  # an older set, and a run on its way to the new one
-    differing = sorted(name for name in identity if done.manifest.settings.get(name) != identity[name])
-    changes = ", ".join(f"{name} {done.manifest.settings.get(name)!r} -> {identity[name]!r}" for name in differing)
-    raise SettingsError(f"{out} holds a set with other settings: {changes}", "use --restart, or another --out")
+    return done if done.manifest.settings == identity else None
+
+
+def _refuse_other_set(out: Path, settings: Mapping[str, Value]) -> None:
+    """SettingsError where the set at `out` was made otherwise, unless a run with these settings is to replace it."""
+    if not (out / "attar.json").is_file() or Run.beside(out).follows(settings):
+        return
+    made = distilled.load(out).manifest.settings
+    differing = sorted(name for name in settings if made.get(name) != settings[name])
+    if differing:
+        changes = ", ".join(f"{name} {made.get(name)!r} -> {settings[name]!r}" for name in differing)
+        raise SettingsError(f"{out} holds a set with other settings: {changes}", "use --restart, or another --out")
 
 
 def _last_chunk(run: Run) -> int | None:
@@ -232,7 +278,7 @@ def _note_places(run: Run, source: ImageSource, chunk: int, place: torch.device,
         for name in ("chunk", "device")
         if run.place(name) not in (None, places[name])
     ]
-    if moved and run.load_checkpoint() is not None:
+    if moved and run.started:
         progress.note(f"Continuing elsewhere ({', '.join(moved)}): pixels may differ in their last bit.")
     run.note_place(**places, **_found_again(source.location))
 
@@ -242,6 +288,8 @@ def _found_again(location: str) -> dict[str, str]:
     parts = location.split("+")
     if all(Path(part).exists() or part.endswith(".tar") for part in parts):
         return {"train": "+".join(str(Path(part).absolute()) for part in parts)}
+    if location.startswith("hf:") and Path(location[3:]).exists():
+        return {"train": f"hf:{Path(location[3:]).absolute()}"}
     return {"train": location} if location.startswith(("digits", "hf:")) else {}
 
 
@@ -256,9 +304,13 @@ def _scores(
     backbones: Sequence[Backbone],
     policy: ViewPolicy,
     reals: Sequence[RealFeatures],
+    place: torch.device,
 ) -> dict[str, float]:
     """`quantised_scores`, of several backbones the lowest, and then each one's under its name."""
-    scores = [quantised_scores(images, labels, each, policy, real) for each, real in zip(backbones, reals, strict=True)]
+    scores = []
+    for each, real in zip(backbones, reals, strict=True):
+        with each.visiting(place):
+            scores.append(quantised_scores(images, labels, each, policy, real))
     lowest = {name: min(each[name] for each in scores) for name in scores[0]}
     if len(backbones) == 1:
         return lowest

@@ -10,8 +10,7 @@ turns, so that a step holds the activations of one of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -117,7 +116,7 @@ class Matching:
                 parameter.grad.zero_()
         log = {"loss": 0.0}
         for term in self.terms:
-            with self._at_work(term.backbone):
+            with term.backbone.visiting(self.device):
                 self._add_gradient(term, step, log)
         self._penalise(log)
         norms = [torch.linalg.vector_norm(parameter.grad) for parameter in self.canvas.parameters().values()]  # type: ignore[arg-type]
@@ -140,19 +139,6 @@ class Matching:
                     message = f"one view of {self.policy.crop} pixels doesn't fit into the memory of {self.device}"
                     raise SettingsError(message, "choose a smaller backbone, or --precision bf16") from error
             self.chunk = -(-self.chunk // 2)  # outside of `except`, where the error still holds the step's tensors
-
-    @contextmanager
-    def _at_work(self, backbone: Backbone) -> Iterator[None]:
-        """The backbone on the loop's device; one that lives elsewhere, to save room, goes back there afterwards."""
-        home = backbone.device
-        if home == self.device:
-            yield
-            return
-        backbone.module.to(self.device)
-        try:
-            yield
-        finally:
-            backbone.module.to(home)
 
     def _add_gradient(self, term: Term, step: int, log: dict[str, float]) -> None:
         chunks = torch.arange(len(self.rows)).split(self.chunk)

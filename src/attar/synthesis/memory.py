@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from attar.backbones.record import Backbone
+from attar.devices import is_out_of_memory
 from attar.errors import SettingsError
 from attar.synthesis.canvas import make_canvas
 from attar.synthesis.draws import Stream
@@ -58,19 +59,25 @@ def measure_activations(backbone: Backbone, policy: ViewPolicy) -> ActivationMod
         step_back()  # libraries set themselves up
         return peak_bytes(step_back, known, backbone.device)
 
-    one, two = trial(1), trial(2)
+    one = trial(1)
+    try:
+        two = trial(2)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        two = 2 * one
     share = _HEAP if backbone.device.type == "cpu" else 1.0
     each = max(0, two - one)
     return ActivationModel(fixed=int(share * max(0, one - each)), each=int(share * each))
 
 
-def fit_backbone(backbone: Backbone, policy: ViewPolicy, budget: int | None) -> tuple[Backbone, ActivationModel]:
+def fit_backbone(backbone: Backbone, policy: ViewPolicy, budget: int) -> tuple[Backbone, ActivationModel]:
     """The backbone and its model; one that recomputes its blocks in the backward pass where one view is too large.
 
     SettingsError where one view doesn't fit into `budget` bytes even so.
     """
     model = measure_activations(backbone, policy)
-    if budget is None or model.most_views(budget):
+    if model.most_views(budget):
         return backbone, model
     lighter = backbone.checkpointed()
     if lighter is not None:

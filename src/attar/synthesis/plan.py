@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from attar.backbones.record import Backbone
-from attar.devices import free_bytes
-from attar.synthesis.canvas import Canvas
+from attar.devices import is_out_of_memory
+from attar.errors import SettingsError
+from attar.synthesis.canvas import pyramid_sides
 from attar.synthesis.memory import ActivationModel
 
 # Gradient caching adds a second forward: 3.2 in place of 2.2 forwards a view. Views, canvas and Adam add a tenth.
@@ -45,42 +46,50 @@ class Plan:
 
 
 def make_plan(
-    canvas: Canvas,
-    backbones: Sequence[tuple[Backbone, ActivationModel]],
+    backbones: Sequence[Backbone],
+    models: Sequence[ActivationModel],
     *,
+    images: int,
+    canvas_side: int,
     views: int,
     side: int,
     steps: int,
     real_views: int,
-    memory: int | None = None,
+    budget: int,
     chunk: int | None = None,
+    last_chunk: int | None = None,
 ) -> Plan:
-    """Fit the chunk into `memory` bytes (default: half of what is free), and time a few views of `side` pixels.
+    """Fit the chunk into `budget` bytes, and time a few views of `side` pixels.
 
-    `views` are shown of each of the canvas' images in each of `steps`; `real_views` views of real images go through
-    each of the backbones once, forward only. Backbones take turns: their times add up, their activations don't.
+    `views` are shown of each of `images` in each of `steps`; `real_views` views of real images go through each of the
+    backbones once, forward only. Backbones take turns: their times add up, their activations don't. `chunk` is what
+    the user wants, `last_chunk` what the run had so far, kept where it fits. SettingsError where `chunk` doesn't.
     """
-    rows = canvas.count * views
-    budget = memory or free_bytes(backbones[0][0].device) // 2
-    most = min(model.most_views(budget) for _, model in backbones)
-    chunk = min(chunk, rows) if chunk else even_chunk(rows, most)
-    seconds = sum(_seconds_per_view(backbone, side, min(chunk, 8)) for backbone, _ in backbones)
+    rows = images * views
+    most = min(model.most_views(budget) for model in models)
+    if chunk and min(chunk, rows) > most:
+        needed = max(model.peak(min(chunk, rows)) for model in models)
+        message = f"a chunk of {chunk} takes {needed / 2**20:,.0f} MB, and the budget is {budget / 2**20:,.0f} MB"
+        raise SettingsError(message, "choose a smaller --chunk, or a larger --memory")
+    wanted = chunk or (last_chunk if last_chunk and last_chunk <= most else None)
+    chunk = min(wanted, rows) if wanted else even_chunk(rows, most)
+    seconds = sum(_seconds_per_view(backbone, side, min(chunk, 8)) for backbone in backbones)
     return Plan(
-        images=canvas.count,
+        images=images,
         views=rows,
         chunk=chunk,
         steps=steps,
         step_seconds=seconds * rows * _BESIDE * (_CACHING if chunk < rows else 1),
         reading_seconds=seconds * real_views / _BACKWARD,
-        activation_bytes=max(model.peak(chunk) for _, model in backbones),
-        canvas_bytes=canvas_bytes(canvas),
-        weight_bytes=sum(weight_bytes(backbone) for backbone, _ in backbones),
+        activation_bytes=max(model.peak(chunk) for model in models),
+        canvas_bytes=canvas_bytes(images, canvas_side),
+        weight_bytes=sum(weight_bytes(backbone) for backbone in backbones),
     )
 
 
-def canvas_bytes(canvas: Canvas) -> int:
-    """Bytes of a fully grown canvas with its gradient and Adam's moments, in fp32."""
-    return 4 * _CANVAS_COPIES * canvas.size
+def canvas_bytes(images: int, side: int) -> int:
+    """Bytes of a fully grown pyramid of colour images with its gradient and Adam's moments, in fp32."""
+    return 4 * _CANVAS_COPIES * images * 3 * sum(level**2 for level in pyramid_sides(side))
 
 
 def weight_bytes(backbone: Backbone) -> int:
@@ -95,6 +104,16 @@ def even_chunk(rows: int, most: int) -> int:
 
 
 def _seconds_per_view(backbone: Backbone, side: int, views: int) -> float:
+    try:
+        return _seconds(backbone, side, views) / views
+    except RuntimeError as error:
+        if views == 1 or not is_out_of_memory(error):
+            raise
+    return _seconds(backbone, side, 1)
+
+
+def _seconds(backbone: Backbone, side: int, views: int) -> float:
+    """What a forward and backward pass takes."""
     device = backbone.device
     elapsed = 0.0
     for _ in range(2):  # the first warms up
@@ -104,7 +123,7 @@ def _seconds_per_view(backbone: Backbone, side: int, views: int) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
         elapsed = time.perf_counter() - started
-    return elapsed / views
+    return elapsed
 
 
 def _duration(seconds: float) -> str:
