@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from attar.backbones.record import Backbone
-from attar.devices import pick_device, pick_dtype
+from attar.devices import keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, png_bytes
 from attar.errors import EvaluationError
 from attar.evaluation.bench import Bench, Material
@@ -44,6 +44,7 @@ def evaluate(
     EvaluationError where the classes of sets, test and train differ, where a set is given twice, and where test
     images are exact copies of training images, unless `drop_shared` leaves those out.
     """
+    keep_freed_memory()
     backbone = backbone.to(device=pick_device(device), dtype=pick_dtype(precision))
     classes = _common_classes(sets, test, train)
     test, remarks = _without_shared(sets, test, train, drop_shared)

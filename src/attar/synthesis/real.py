@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from attar.backbones.record import Backbone
-from attar.devices import pick_device, pick_dtype
+from attar.devices import keep_freed_memory, pick_device, pick_dtype
 from attar.features import ClassStatistics, RealFeatures, extract, stream
 from attar.features.extract import Cut
 from attar.features.statistics import Scatter
@@ -82,6 +82,7 @@ def class_statistics(
     torch.Size([102, 192])
     """
     settings = settings or choose_settings()
+    keep_freed_memory()
     backbone = backbone.to(device=pick_device(device), dtype=pick_dtype(precision))
     cut = _cut(settings, view_policy(settings, source, backbone.image_size))
     labels = torch.from_numpy(source.labels).repeat_interleave(cut.count)
