@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py              # three backbones at 224 px, then ViT-S/16 with 10 to 1000 images
 
-Each figure is what a step adds to the resident size of a child process at its peak, less gradient and moments of the
+Each figure is what two steps add to the resident size of a child process at its peak, less gradient and moments of the
 canvas, which the plan counts apart. Before the step the child plans, as `attar distill` does, gives back what the C
 library holds of freed memory, and resets the kernel's high-water mark: else the peak of making the network would hide a
 part of the step's. The prediction is what `attar distill` prints before it starts, in chunks of 8 views. Linux only.
@@ -59,14 +59,14 @@ def predicted(name: str) -> Bar:
 
 
 def above_canvas(name: str, classes: int, ipc: int) -> int:
-    """Bytes that a step adds, those of the canvas left out."""
+    """Bytes that steps add, those of the canvas left out."""
     command = [sys.executable, __file__, "child", name, str(classes), str(ipc)]
     added = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return added - 3 * canvas_bytes(canvas(name, classes * ipc)) // 4
+    return added - 3 * canvas_bytes(classes * ipc, canvas(name, 1).side) // 4
 
 
 def child(name: str, classes: int, ipc: int) -> int:
-    """Take a step; how far the resident size rose above what it was before, in bytes."""
+    """Take two steps; how far the resident size rose above what it was before, in bytes."""
     keep_freed_memory()
     backbone = attar.backbone(name, weights="random")
     grown = canvas(name, classes * ipc)
@@ -79,7 +79,8 @@ def child(name: str, classes: int, ipc: int) -> int:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
-    loop.step(0)
+    for step in range(2):  # Adam's moments come at the end of the first
+        loop.step(step)
     return resident("VmHWM") - before
 
 

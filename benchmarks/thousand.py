@@ -70,8 +70,7 @@ def child(name: str, steps: int) -> dict[str, float]:
     seconds = time.monotonic() - started
     model = measure_activations(backbone, policy)
     chunk = even_chunk(CLASSES, model.most_views(BUDGET))
-    canvas = 4 * 4 * CLASSES * 3 * policy.canvas**2
-    planned = model.peak(chunk) + canvas
+    planned = model.peak(chunk) + 4 * 4 * CLASSES * 3 * policy.canvas**2  # of one level, where the plan counts nine
     assert len(made) == CLASSES
     return {
         "peak": resident("VmHWM") - before,
