@@ -28,3 +28,5 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py --quick
+	$(BIN)/python benchmarks/statistics_pass.py --quick
+	$(BIN)/python benchmarks/memory.py --quick

@@ -317,6 +317,13 @@ def test_backbones_that_crowd_the_device_are_parked_and_the_images_are_the_same(
     assert pngs(parked.path) == pngs(free.path)
 
 
+@pytest.mark.parametrize(("names", "told"), [(("10", "2", "3"), True), (("1", "2", "10"), False), (("a", "b"), False)])
+def test_numbers_in_the_order_of_strings_are_told(tmp_path, names, told):
+    watcher = Watcher()
+    distilled(tmp_path / "x", source=coloured(3, classes=names), progress=watcher)
+    assert any("order of strings" in note for note in watcher.notes) == told
+
+
 def test_grey_images_make_grey_images_and_coloured_ones_coloured(tmp_path):
     for grey in (True, False):
         images = distilled(tmp_path / str(grey), source=coloured(5, grey=grey)).images

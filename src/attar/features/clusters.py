@@ -81,7 +81,7 @@ def _balance(rows: Float[np.ndarray, "n dim"], clusters: Int[np.ndarray, " n"], 
     prices = np.zeros(count)
     for _ in range(_ROUNDS):
         centres = np.stack([rows[clusters == cluster].mean(0) for cluster in range(count)])
-        balanced, prices = _assign(cdist(centres, rows, "sqeuclidean"), sizes, prices)
+        balanced, prices = _assign(cdist(rows, centres, "sqeuclidean"), sizes, prices)
         if np.array_equal(balanced, clusters):
             break
         clusters = balanced
@@ -89,7 +89,7 @@ def _balance(rows: Float[np.ndarray, "n dim"], clusters: Int[np.ndarray, " n"], 
 
 
 def _assign(
-    cost: Float[np.ndarray, "count n"], sizes: Int[np.ndarray, " count"], prices: Float[np.ndarray, " count"]
+    cost: Float[np.ndarray, "n count"], sizes: Int[np.ndarray, " count"], prices: Float[np.ndarray, " count"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " count"]]:
     """(the cheapest assignment that gives each cluster its size, prices that lead to it); exact, from any prices.
 
@@ -98,7 +98,7 @@ def _assign(
     that has too few. Good prices, as those of nearby costs are, leave few paths to go.
     """
     count = len(sizes)
-    clusters, prices = (cost - prices[:, None]).argmin(0), prices.copy()
+    clusters, prices = (cost - prices).argmin(1), prices.copy()
     over = np.bincount(clusters, minlength=count) - sizes
     ways, movers = np.empty((count, count)), np.empty((count, count), dtype=np.int64)
     changed = list(range(count))
@@ -116,7 +116,7 @@ def _assign(
 
 
 def _moves(
-    cost: Float[np.ndarray, "count n"],
+    cost: Float[np.ndarray, "n count"],
     prices: Float[np.ndarray, " count"],
     clusters: Int[np.ndarray, " n"],
     cluster: int,
@@ -125,9 +125,9 @@ def _moves(
     members = np.flatnonzero(clusters == cluster)
     if not len(members):
         return np.full(len(prices), np.inf), np.zeros(len(prices), dtype=np.int64)
-    extra = cost[:, members] - cost[cluster, members]
-    cheapest = extra.argmin(1)
-    gaps = extra[np.arange(len(prices)), cheapest] - (prices - prices[cluster])
+    extra = cost[members] - cost[members, cluster, None]
+    cheapest = extra.argmin(0)
+    gaps = extra[cheapest, np.arange(len(prices))] - (prices - prices[cluster])
     return np.maximum(gaps, 0), members[cheapest]
 
 

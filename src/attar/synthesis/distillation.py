@@ -110,6 +110,9 @@ def distill(
             last_chunk=_last_chunk(run),
         )
         progress.plan(f"{plan}; to {out}")
+        if _looks_shuffled(source.classes):
+            shown = ", ".join(source.classes[:12])
+            progress.note(f"Classes are numbers in the order of strings, as ImageFolder has them: {shown}, ...")
         reals = all_real_features(source, backbones, settings, policy, progress)
         if not known and not restart and (finished := _finished(out, asked, source)) is not None:
             progress.note(f"{out} is finished; nothing to do.")
@@ -134,32 +137,43 @@ def distill(
         )
         seconds = _run(matching, run, labels, source, progress)
         images = _decoded(canvas, torch.arange(canvas.count), plan.chunk)
+        scores = _scores(images, labels, backbones, policy, reals, place) | {"seconds": round(seconds, 1)}
         weights = objectives[0].image_weights
-        manifest = Manifest(
-            attar_version=version("attar"),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            method=settings.method,
-            classes=list(source.classes),
-            titles=list(source.titles),
-            folders=[],
-            ipc=settings.ipc,
-            image_side=policy.canvas,
-            settings=identity,
-            seeds={"distill": settings.seed},
-            backbones=[Origin(name=one.name, fingerprint=one.fingerprint, licence=one.licence) for one in backbones],
-            data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
-            train_images=len(source),
-            scores=_scores(images, labels, backbones, policy, reals, place) | {"seconds": round(seconds, 1)},
-            files={},
-        )
         return distilled.write(
             out,
             images,
             labels.numpy(),
-            manifest=manifest,
+            manifest=_manifest(settings, source, backbones, identity, policy.canvas, scores),
             weights=None if weights is None else weights.tolist(),
             train_hashes=source.hashes(),
         )
+
+
+def _manifest(
+    settings: Settings,
+    source: ImageSource,
+    backbones: Sequence[Backbone],
+    identity: Mapping[str, Value],
+    side: int,
+    scores: Mapping[str, float],
+) -> Manifest:
+    return Manifest(
+        attar_version=version("attar"),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        method=settings.method,
+        classes=list(source.classes),
+        titles=list(source.titles),
+        folders=[],
+        ipc=settings.ipc,
+        image_side=side,
+        settings=dict(identity),
+        seeds={"distill": settings.seed},
+        backbones=[Origin(name=one.name, fingerprint=one.fingerprint, licence=one.licence) for one in backbones],
+        data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
+        train_images=len(source),
+        scores=dict(scores),
+        files={},
+    )
 
 
 def _objective(settings: Settings) -> Callable[[RealFeatures, Settings], Objective]:
@@ -206,6 +220,11 @@ def _groups_fingerprint(source: ImageSource, settings: Settings) -> str | None:
     if not settings.group_balanced or source.groups is None:
         return None
     return digest(source.group_names, source.groups.tolist())[:16]
+
+
+def _looks_shuffled(classes: Sequence[str]) -> bool:
+    """Whether classes are named by numbers, and "10" comes before "2"."""
+    return all(name.isdecimal() for name in classes) and sorted(classes, key=int) != list(classes)
 
 
 def _joint_fingerprint(fingerprints: Sequence[str]) -> str:
