@@ -1,9 +1,12 @@
 """The same images as a folder, as tar shards, as a Hugging Face dataset and as arrays: is everything the same?
 
-    python benchmarks/formats.py                       # Imagenette of the assets, ResNet-18 at 64 px, 20 steps
+    python benchmarks/formats.py              # 24 images a class of the assets' Imagenette, ViT-Ti at 224 px, 10 steps
 
 Writes the four kinds to a temporary folder, opens each, and compares the fingerprint of the decoded content, the class
 statistics bit by bit, and the PNG files of a short distillation byte by byte. Exit code 1 where anything differs.
+
+JPEGs of more than twice the side that the network wants are decoded at a fraction, which arrays can't be: at 64 px the
+fingerprints still agree, and the arrays' statistics differ a little.
 """
 
 from __future__ import annotations
@@ -25,11 +28,10 @@ SHARDS = 4
 
 def main() -> None:
     assets = Path(os.environ.get("ATTAR_ASSETS", "../shared/assets"))
-    folder = attar.open(assets / "data/imagenette224/train")
-    backbone = attar.backbone(
-        "resnet18", weights=assets / "weights/resnet18_simclr_imagenette64.safetensors", image_size=64
-    )
-    settings = attar.choose_settings("fast", steps=20, grow_every=2)
+    folder = attar.open(assets / "data/imagenette224/train", limit=24)
+    name = "vit_tiny_patch16_224"
+    backbone = attar.backbone(name, weights=assets / f"weights/{name}.safetensors")
+    settings = attar.choose_settings("fast", steps=10, grow_every=1, statistics_views=1)
     with tempfile.TemporaryDirectory() as place:
         sources = {
             "folder": folder,

@@ -39,7 +39,7 @@ def main() -> None:
     parser = arguments(__doc__)
     given = parser.parse_args()
     flat = "vit_tiny_patch16_224" if given.quick else "vit_small_patch16_224"
-    shapes = [(10, 1), (100, 1), (10, 10)] if given.quick else [(10, 1), (1000, 1), (10, 50)]
+    shapes = [(10, 1), (200, 1), (10, 20)] if given.quick else [(10, 1), (1000, 1), (10, 50)]
     bars = [predicted(name) for name in BACKBONES]
     sizes = {shape: above_canvas(flat, *shape) for shape in shapes}
     first = sizes[10, 1]

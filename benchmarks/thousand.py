@@ -67,11 +67,11 @@ def child(name: str, steps: int) -> dict[str, float]:
         made = attar.distill(
             source, backbone, Path(place) / "x", settings=settings, device="cpu", memory=BUDGET, progress=Told()
         )
+        assert len(made) == CLASSES
     seconds = time.monotonic() - started
     model = measure_activations(backbone, policy)
     chunk = even_chunk(CLASSES, model.most_views(BUDGET))
     planned = model.peak(chunk) + 4 * 4 * CLASSES * 3 * policy.canvas**2  # of one level, where the plan counts nine
-    assert len(made) == CLASSES
     return {
         "peak": resident("VmHWM") - before,
         "planned": planned,

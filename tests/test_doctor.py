@@ -77,6 +77,12 @@ def test_a_torchvision_that_fits_by_its_version_and_not_in_truth_is_broken(tmp_p
     assert check.advice == "pip install --force-reinstall --no-deps torch torchvision"
 
 
+def test_what_is_optional_is_imported_somewhere():
+    code = "".join(file.read_text() for file in Path(doctor.__file__).parent.rglob("*.py"))
+    modules = {name.removesuffix("_torch").replace("-", "_") for name in doctor._EXTRAS}
+    assert {name for name in modules if not re.search(rf"(import|from) {name}\b", code)} == set()
+
+
 def test_what_is_optional_may_be_missing(monkeypatch):
     monkeypatch.setattr(doctor, "_EXTRAS", {"no-package-of-this-name": "sing"})
     report = examine()

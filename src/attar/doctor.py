@@ -32,8 +32,6 @@ _EXTRAS = {
     "datasets": "read Hugging Face datasets",
     "open_clip_torch": "CLIP backbones",
     "pillow-heif": "HEIC photos of phones",
-    "torchcodec": "faster decoding",
-    "matplotlib": "plots",
 }
 
 # MiB that a view of 224 x 224 pixels keeps for the backward pass, backbone frozen, fp32. Measured with timm 1.0.31 and

@@ -231,6 +231,14 @@ def test_a_repository_runs_no_code(folder, tmp_path):
     assert not trace.exists()
 
 
+def test_a_config_can_not_ask_for_a_download(folder):
+    content = json.loads((folder / "config.json").read_text())
+    content["model_args"]["pretrained"] = True
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(BackboneError, match=r"can't be built with these arguments: .*pretrained"):
+        backbone(f"hf:{folder}")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"architecture": "resnet_of_mine"}', '{"architecture": 3}'])
 def test_a_config_that_is_not_timms_is_one_sentence(folder, content):
     (folder / "config.json").write_text(content)

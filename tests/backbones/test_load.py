@@ -151,6 +151,32 @@ def test_arguments_that_a_library_does_not_know_are_one_sentence():
         backbone("timm:resnet18", weights="random", model_args={"depht": 3})
 
 
+def no_route(*args, **kwargs):
+    raise URLError("no route to host")
+
+
+@pytest.mark.parametrize("weights", [None, "random"])
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "timm:resnet18.a1_in1k"])
+def test_arguments_that_a_library_asserts_against_are_one_sentence(name, weights, monkeypatch):
+    """And no download is blamed, whether or not one was asked for."""
+    monkeypatch.setattr("timm.models._builder.load_pretrained", no_route)
+    with pytest.raises(BackboneError, match="can't be built with these arguments") as caught:
+        backbone(name, weights=weights, model_args={"global_pool": "foo"})
+    assert caught.value.hint == "Check model_args, and the image size."
+
+
+def test_published_weights_that_do_not_fit_the_arguments_are_no_failed_download(monkeypatch):
+    def misfit(*args, **kwargs):
+        raise RuntimeError("Error(s) in loading state_dict for VisionTransformer:")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", misfit)
+    with pytest.raises(BackboneError, match="weights of 'vit_tiny_patch16_224' don't fit these arguments: Error"):
+        backbone("timm:vit_tiny_patch16_224", model_args={"depth": 2})
+    monkeypatch.setattr("timm.models._builder.load_pretrained", no_route)
+    with pytest.raises(BackboneError, match=r"Can't download weights of 'vit_tiny_patch16_224': .*no route"):
+        backbone("timm:vit_tiny_patch16_224", model_args={"depth": 2})
+
+
 def test_a_module_goes_by_the_name_of_its_class():
     assert backbone(small(), image_size=9).name == "Sequential"
 
@@ -178,12 +204,9 @@ def test_a_name_like_no_other_is_not_answered_with_a_thousand():
 
 
 def test_a_failed_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    def unreachable(*args, **kwargs):
-        raise URLError("no route to host")
-
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    monkeypatch.setattr(urllib.request, "urlopen", no_route)
+    monkeypatch.setattr("torch.hub.urlopen", no_route)
     with pytest.raises(BackboneError) as caught:
         backbone("torchvision:squeezenet1_1")
     assert caught.value.message == "can't download weights of 'squeezenet1_1': <urlopen error no route to host>"

@@ -1,12 +1,14 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from attar.errors import SettingsError
-from attar.features.clusters import sub_clusters
+from attar.features.clusters import _assign, _balance, sub_clusters
 
 
 def drawn(seed: int, images: int = 53, classes: int = 3, dim: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +71,41 @@ def test_no_exchange_of_two_images_brings_equal_clusters_closer_to_their_centres
     kept = cost[np.arange(53), clusters]
     moved = cost[:, clusters]  # image i in the cluster of image j
     assert (moved + moved.T >= kept + kept[:, None] - 1e-9).all()
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    images=st.integers(7, 60),
+    count=st.integers(2, 7),
+    ties=st.booleans(),
+    priced=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_balanced_assignment_costs_what_scipys_does(seed: int, images: int, count: int, ties: bool, priced: bool):
+    """From prices of 0 and from any others; ties, and clusters that no row wants, included."""
+    random = np.random.default_rng(seed)
+    sizes = random.permutation(np.bincount(np.arange(images) % count))
+    cost = random.integers(0, 4, (images, count)).astype(float) if ties else random.random((images, count))
+    seats = np.repeat(np.arange(count), sizes)
+    best = cost[:, seats][linear_sum_assignment(cost[:, seats])].sum()
+    clusters, prices = _assign(cost, sizes, random.normal(size=count) if priced else np.zeros(count))
+    rows, net = np.arange(images), cost - prices
+    assert np.bincount(clusters, minlength=count).tolist() == sizes.tolist()
+    assert cost[rows, clusters].sum() == pytest.approx(best, abs=1e-9)
+    assert (net[rows, clusters] <= net.min(1) + 1e-9).all()
+
+
+def test_balancing_many_images_needs_no_square_of_their_number():
+    """5,000 rows without structure: a cost for each pair of them would be 200 MB."""
+    random = np.random.default_rng(0)
+    rows, clusters = random.normal(size=(5000, 3)), random.integers(0, 10, 5000)
+    tracemalloc.start()
+    try:
+        sizes = np.bincount(_balance(rows, clusters, 10))
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert sizes.tolist() == [500] * 10
 
 
 @pytest.mark.parametrize("seed", range(7))

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attar.errors import SettingsError
+from attar.errors import FileError, SettingsError
 from attar.features import ClassStatistics, Features, RealFeatures
+from attar.tensors import write_tensors
 
 
 def of(values: list[float]) -> ClassStatistics:
@@ -91,3 +92,10 @@ def test_a_round_trip_through_a_file(tmp_path: Path):
     assert torch.equal(back.means, kept.means)
     assert torch.equal(back.scatter, kept.scatter)
     assert (back.counts.tolist(), back.header) == (kept.counts.tolist(), kept.header)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"header": "{}"}])
+def test_a_file_of_other_tensors_is_told_apart(tmp_path: Path, metadata: dict[str, str]):
+    write_tensors(tmp_path / "features.safetensors", {"features": torch.zeros(2, 3)}, metadata)
+    with pytest.raises(FileError, match=r"features\.safetensors holds no class statistics"):
+        ClassStatistics.load(tmp_path / "features.safetensors")

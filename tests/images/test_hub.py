@@ -8,6 +8,7 @@ from PIL import Image
 
 from attar.errors import ImageError
 from attar.images import ArraySource, HubSource, memo, open
+from attar.images.checks import named_labels
 
 datasets = pytest.importorskip("datasets")
 
@@ -102,6 +103,12 @@ def test_columns_that_do_not_fit_are_refused(pets, tmp_path, change, message):
     change(dataset(pets[1], pets[2])).save_to_disk(tmp_path / "odd")
     with pytest.raises(ImageError, match=f"(?i){message}"):
         open(f"hf:{tmp_path / 'odd'}")
+
+
+def test_no_labels_at_all_mean_no_images():
+    """What an empty split leads to; datasets' own readers refuse most of them before."""
+    with pytest.raises(ImageError, match="hf:empty holds no images"):
+        named_labels([], "hf:empty")
 
 
 def test_a_path_out_of_the_folder_is_not_read(pets, tmp_path):

@@ -104,6 +104,22 @@ def test_json_without_a_label_may_stand_beside_cls(tmp_path):
     assert open(tar(tmp_path / "b.tar", *reversed(members))).labels.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("other", [b"{", b'{"label": [1]}', b" " * 2**21])
+def test_json_that_is_no_label_may_stand_beside_cls(tmp_path, other):
+    members = [m for n in (0, 1) for m in [*sample(str(n), n), (f"{n}.json", other)]]
+    assert open(tar(tmp_path / "a.tar", *members)).labels.tolist() == [0, 1]
+    assert open(tar(tmp_path / "b.tar", *reversed(members))).labels.tolist() == [1, 0]
+
+
+def test_one_shard_may_be_named_absolutely_and_another_not(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    for place in ("data/train.tar", "val.tar"):
+        tar(tmp_path / place, *labelled("a", "b"))
+    monkeypatch.chdir(tmp_path)
+    source = open(f"{{{tmp_path}/data/train,val}}.tar")
+    assert [source.name(index) for index in (0, 2)] == ["data/train.tar/000.png", "val.tar/000.png"]
+
+
 def test_integers_are_positions_and_names_are_sorted_as_strings(tmp_path):
     assert open(tar(tmp_path / "a.tar", *labelled(*range(11)))).classes == tuple(map(str, range(11)))
     assert open(tar(tmp_path / "b.tar", *labelled("no2", "no10", "no1"))).labels.tolist() == [2, 1, 0]
@@ -210,7 +226,7 @@ def test_odd_labels_are_refused(tmp_path, label):
         ([*labelled("a"), ("2.png", PNG), ("2.cls", b"\xff\xfe")], r"member 2\.cls of .* is no cls text"),
         ([*labelled("a"), ("2.png", PNG), ("2.json", b'{"cls": [1]}')], "neither an integer nor a name"),
         ([*labelled("a"), ("2.png", PNG), ("2.json", b'{"cls": true}')], "neither an integer nor a name"),
-        ([*labelled("a"), ("2.cls", b" " * 2**21)], "too many for a label"),
+        ([*labelled("a"), ("2.png", PNG), ("2.cls", b" " * 2**21)], "too many for a label"),
         (labelled("a", "1"), r"names \(a\), others integers \(1\)"),
         (labelled("a", "a"), "only one class, a"),
         (labelled(0, 10**9), "label 1000000000 in .* for 2 images"),

@@ -103,3 +103,22 @@ def test_class_folders_win_over_a_metadata_csv_beside_them(pets):
     rows = "".join(f"{pet}/{pet}-0.png,{label}\n" for label, pet in enumerate(("cats", "dogs")))
     (pets[0] / "metadata.csv").write_text("file_name,label\n" + rows)
     assert isinstance(open(pets[0]), FolderSource)
+
+
+@pytest.mark.parametrize("text", ["ClassId,Name\n0,cats\n1,dogs\n", "file,Name\n", "id,label\n", "", b"\xff\xfe"])
+def test_class_folders_win_over_a_labels_csv_that_labels_no_files(pets, text):
+    """GTSRB's says what its classes mean."""
+    (pets[0] / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert isinstance(open(pets[0]), FolderSource)
+
+
+def test_a_labels_csv_that_labels_files_wins_over_class_folders(pets):
+    (pets[0] / "labels.csv").write_text("file,label\ncats/0000.png,a\ndogs/0003.png,b\n")
+    assert open(pets[0]).classes == ("a", "b")
+
+
+def test_a_single_folder_beside_a_labels_csv_is_no_class_folder(flat):
+    folder = flat("id,label\n0,a\n")
+    (folder / "images").mkdir()
+    with pytest.raises(ImageError, match="no column file_name"):
+        open(folder)

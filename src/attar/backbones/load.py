@@ -94,7 +94,7 @@ def backbone(
         mean=mean or native[0],
         std=std or native[1],
         feature=feature,
-        licence=about.licence if entry or weights is None else "unknown",
+        licence=about.licence if weights is None or prefix == "py" else "unknown",
         normalise=normalise,
         made_by=f"{prefix} {sorted((model_args or {}).items())}",
     )

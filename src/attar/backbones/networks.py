@@ -64,7 +64,7 @@ def from_timm(order: Order) -> Network:
     import timm
 
     published = _published(order.target)
-    return _timm_network(order, published, partial(timm.create_model, order.target, pretrained=order.pretrained), {})
+    return _timm_network(order, published, partial(timm.create_model, order.target), {})
 
 
 def from_hf(order: Order) -> Network:
@@ -86,8 +86,8 @@ def from_hf(order: Order) -> Network:
     else:
         name, published, arguments = _timm_config(place)
     # Not timm.create_model: one of its arguments is a file to load, and these may come from a stranger.
-    create = partial(model_entrypoint(name), pretrained=False, pretrained_cfg=published)
-    network = _timm_network(order, published, create, arguments)
+    create = partial(model_entrypoint(name), pretrained_cfg=published)
+    network = _timm_network(replace(order, pretrained=False), published, create, arguments)
     file = _hub_file(place, "model.safetensors", "pytorch_model.bin") if order.pretrained else None
     return replace(network, weights=file)
 
@@ -123,7 +123,7 @@ def _timm_network(
     if published.fixed_input_size and order.image_size not in (None, native):
         settings["img_size"] = order.image_size
     settings.update(order.model_args)
-    module = _build(order, lambda: create(**settings))
+    module = _build(order, lambda fetch: create(pretrained=fetch, **settings))
     heads = published.classifier or ()
     prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
     return Network(
@@ -198,14 +198,13 @@ def from_openclip(order: Order) -> Network:
         raise BackboneError(fault, nearest(f"{name}/{tag}", [f"{name}/{known}" for known in tags]))
     published = open_clip.get_pretrained_cfg(name, tag) if tag else {}
     settings = {
-        "pretrained": tag if order.pretrained else None,
         "pretrained_text": False,
         "force_image_size": order.image_size,
         "force_quick_gelu": published.get("quick_gelu", False),
         **order.model_args,
     }
     with _without_warnings():
-        tower = _build(order, lambda: open_clip.create_model(name, **settings).visual)
+        tower = _build(order, lambda fetch: open_clip.create_model(name, tag if fetch else None, **settings).visual)
     size: Any = tower.image_size
     return Network(
         tower,
@@ -241,8 +240,9 @@ def from_torchvision(order: Order) -> Network:
         raise BackboneError(f"torchvision has no network {order.target!r}", nearest(order.target, known))
     if order.feature == "projected":
         raise BackboneError(f"torchvision's {order.target!r} has no projected features", "Ask for pooled ones.")
-    weights = "DEFAULT" if order.pretrained else None
-    module = _build(order, lambda: models.get_model(order.target, weights=weights, **order.model_args))
+    module = _build(
+        order, lambda fetch: models.get_model(order.target, weights="DEFAULT" if fetch else None, **order.model_args)
+    )
     whole = set(module.state_dict())
     _behead(module)
     head = whole - set(module.state_dict())
@@ -283,22 +283,28 @@ def _seeded() -> Iterator[None]:
         yield
 
 
-def _build(order: Order, make: Callable[[], nn.Module]) -> nn.Module:
+def _build(order: Order, make: Callable[[bool], nn.Module]) -> nn.Module:
+    """What `make` gives, told whether to fetch published weights."""
     try:
         with _seeded():
-            return make()
-    except TypeError as error:
-        message = f"{order.target!r} can't be built with these arguments: {error}"
-        raise BackboneError(message, "Check model_args, and the image size.") from error
-    except Exception as error:  # each hub client has exceptions of its own
+            return make(order.pretrained)
+    except Exception as error:  # libraries and hub clients raise anything, assertions included
         if not order.pretrained:
-            raise
+            message = f"{order.target!r} can't be built with these arguments: {_reason(error)}"
+            raise BackboneError(message, "Check model_args, and the image size.") from error
+        _build(replace(order, pretrained=False), make)  # refused here where the weights aren't what is wrong
+        if order.model_args and not isinstance(error, OSError):
+            message = f"the published weights of {order.target!r} don't fit these arguments: {_reason(error)}"
+            raise BackboneError(message, "Check model_args, or pass a file: --weights FILE.") from error
         raise _download_failed(order.target, error) from error
 
 
 def _download_failed(target: str, error: Exception) -> BackboneError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return BackboneError(f"can't download weights of {target!r}: {reason}", "Pass a file: --weights FILE.")
+    return BackboneError(f"can't download weights of {target!r}: {_reason(error)}", "Pass a file: --weights FILE.")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 MAKERS = {

@@ -10,12 +10,12 @@ from attar.cli.options import Json
 
 
 def backbones(
-    pattern: Annotated[str, typer.Argument(help="Names to show; * and ? stand for anything.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="A part of the names to show, or a pattern with * and ?.")] = "*",
     json: Json = False,
 ) -> None:
-    """List the backbones that attar knows by a short name, with size, feature, licence and origin.
+    """List the backbones that attar knows by a short name, with size, feature and licence.
 
-    **attar backbones 'dinov2*'**
+    **attar backbones dino**
 
     Every other network of timm, torchvision, open_clip or the hub works too: --backbone timm:NAME.
     """
@@ -26,8 +26,11 @@ def backbones(
 
     from attar.backbones import list_backbones
     from attar.cli.show import print_json
+    from attar.errors import BackboneError
 
-    entries = list_backbones(pattern)
+    entries = list_backbones(pattern if set("*?[") & set(pattern) else f"*{pattern}*")
+    if not entries:
+        raise BackboneError(f"no backbone is called {pattern!r}", "see all of them with: attar backbones")
     if json:
         print_json({"backbones": [asdict(entry) for entry in entries]})
         return

@@ -114,6 +114,13 @@ def distill(
     )
     made = []
     with Shown() as progress:
+        if source.skipped:
+            names = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
+            progress.note(f"Left out, because they can't be read: {len(source.skipped)} images ({names}).")
+        if groups is not None and not chosen.group_balanced:
+            progress.note(
+                "Groups decide nothing by themselves: add --set group_balanced=true to balance class centres."
+            )
         for number in range(seeds):
             target = out if seeds == 1 else Path(f"{out}-{number}")
             made.append(
@@ -137,6 +144,7 @@ def distill(
             )
     command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *described.words()]
     command += ["--classes", classes] if classes else []
+    command += ["--skip-corrupt"] if skip_corrupt else []
     command += [] if precision == "fp32" else ["--precision", precision]
     print(f"Next: attar evaluate {shlex.join(command)}", file=sys.stderr)  # unwrapped, to be copied
     if json:

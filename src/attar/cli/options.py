@@ -60,7 +60,12 @@ Classes = Annotated[
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many images of a class, drawn once.", rich_help_panel=_IMAGES)
 ]
-Groups = Annotated[str | None, typer.Option(help="FILE.csv[:COLUMN]: a group for each image.", rich_help_panel=_IMAGES)]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        help="FILE.csv[:COLUMN]: a group for each image, for --set group_balanced=true.", rich_help_panel=_IMAGES
+    ),
+]
 SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.", rich_help_panel=_IMAGES)
 ]

@@ -90,7 +90,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     beaten = [
         f"Real images beat {row.set}: {other.method} {other.accuracy:.1f} against {row.accuracy:.1f} ({row.table})."
         for row, other, difference in differences
-        if other.method in ("random", "centroids", "kmeans") and difference.mean < 0
+        if other.method in ("random", "centroids", "kmeans") and difference.verdict == "below"
     ]
     compared = [
         f"{row.set} against {other.method} ({row.table}): {difference.mean:+.1f} points "

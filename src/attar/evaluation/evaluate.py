@@ -222,5 +222,6 @@ def _suspicions(rows: Sequence[Row], classes: int) -> list[str]:
     """A remark where even the full data teach next to nothing: twice chance, or half-way to perfect for few classes."""
     limit = min(200 / classes, 50 + 50 / classes)
     if any(row.method == "full" and row.accuracy < limit for row in rows):
-        return ["The probe on all training images is hardly better than chance: are folders mislabelled?"]
+        causes = "mislabelled folders, an untrained backbone or too few images?"
+        return [f"The probe on all training images is hardly better than chance: {causes}"]
     return []

@@ -5,14 +5,11 @@ They are ClassStatistics over cells: cell class · group_count + group holds the
 
 from __future__ import annotations
 
-from functools import reduce
-
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from attar.errors import SettingsError
-from attar.features.statistics import ClassStatistics, Scatter
+from attar.features.statistics import ClassStatistics
 
 
 def group_statistics(
@@ -21,21 +18,13 @@ def group_statistics(
     groups: Int[Tensor, " rows"],
     classes: int,
     group_count: int,
-    *,
-    scatter: Scatter = "none",
-    header: dict[str, str] | None = None,
 ) -> ClassStatistics:
     """Statistics of each cell; a cell without images has count 0 and mean 0. Groups are 0..group_count-1."""
     outside = groups[(groups < 0) | (groups >= group_count)]
     if len(outside):
         raise SettingsError(f"there is no group {int(outside[0])}", f"groups are 0..{group_count - 1}")
     cells = labels * group_count + groups
-    return ClassStatistics.of(features, cells, classes * group_count, scatter=scatter, header=header)
-
-
-def merge_groups(cells: ClassStatistics, group_count: int) -> ClassStatistics:
-    """Statistics of the classes, all groups together; exact in real arithmetic, scatter included."""
-    return reduce(ClassStatistics.merge, (_group(cells, group, group_count) for group in range(group_count)))
+    return ClassStatistics.of(features, cells, classes * group_count)
 
 
 def balanced_means(cells: ClassStatistics, group_count: int) -> Float[Tensor, "classes dim"]:
@@ -43,13 +32,3 @@ def balanced_means(cells: ClassStatistics, group_count: int) -> Float[Tensor, "c
     filled = (cells.counts > 0).double().unflatten(0, (-1, group_count))
     means = cells.means.unflatten(0, (-1, group_count))
     return (filled[:, :, None] * means).sum(1) / filled.sum(1, keepdim=True).clamp(min=1)
-
-
-def _group(cells: ClassStatistics, group: int, group_count: int) -> ClassStatistics:
-    """One group's statistics of every class; a scatter pooled over all cells goes with the first group."""
-    scatter = cells.scatter
-    if scatter is not None and scatter.ndim == 2:
-        scatter = scatter if group == 0 else torch.zeros_like(scatter)
-    elif scatter is not None:
-        scatter = scatter[group::group_count]
-    return ClassStatistics(cells.counts[group::group_count], cells.means[group::group_count], scatter, cells.header)

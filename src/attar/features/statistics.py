@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attar.errors import SettingsError
+from attar.errors import FileError, SettingsError
 from attar.tensors import read_tensors, write_tensors
 
 Scatter = Literal["none", "pooled", "class"]
@@ -106,7 +106,9 @@ class ClassStatistics:
 
     @classmethod
     def load(cls, path: Path):
-        """Read what `save` wrote; FileError where the file is damaged."""
+        """Read what `save` wrote; FileError where the file is damaged, or holds something else."""
         tensors, metadata = read_tensors(path)
+        if not {"counts", "means"} <= tensors.keys() or "header" not in metadata:
+            raise FileError(f"{path} holds no class statistics", "Give a file that ClassStatistics.save wrote.")
         header = json.loads(metadata["header"])
         return cls(tensors["counts"], tensors["means"], tensors.get("scatter"), header)

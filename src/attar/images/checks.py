@@ -50,6 +50,8 @@ def _has_controls(name: str) -> bool:
 
 def named_labels(names: Sequence[str], location: str) -> tuple[tuple[str, ...], Int64[np.ndarray, " images"]]:
     """(classes, sorted as strings; labels) from the class name of each image; ImageError for fewer than two classes."""
+    if not names:
+        raise ImageError(f"{location} holds no images", "Give images of two classes or more.")
     classes = tuple(sorted(set(names)))
     check_names(classes, location)
     if len(classes) < 2:

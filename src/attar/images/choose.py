@@ -25,7 +25,8 @@ def of_classes(source: ImageSource, wanted: Sequence[str] | str | Path) -> Image
     if unknown:
         others = f" (and {len(unknown) - 1} more of {len(names)})" if len(unknown) > 1 else ""
         raise ImageError(f"there is no class {unknown[0]!a} in {source.location}{others}", _near(unknown[0], source))
-    kept = [label for label, name in enumerate(source.classes) if name in set(names)]
+    chosen = set(names)
+    kept = [label for label, name in enumerate(source.classes) if name in chosen]
     if len(kept) < 2:
         raise ImageError(f"{len(kept)} of the classes in {source.location} is too few: two are needed", _FORM)
     part = source.subset(np.flatnonzero(np.isin(source.labels, kept)))

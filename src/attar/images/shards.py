@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, final
 
@@ -28,7 +28,7 @@ _LAYOUT = (
     "A sample is an image and its class: cat.jpg with cat.cls (an integer or a name) or cat.json (with the key label, "
     "cls or class)."
 )
-_LABELS = ("cls", "json")
+_LABELS = ("cls", "json")  # the first decides where a sample has both
 _LABEL_KEYS = ("label", "cls", "class")
 _LARGEST_LABEL = 2**20
 _MOST_SHARDS = 100_000
@@ -68,8 +68,9 @@ class ShardSource(EncodedSource):
             raise ImageError(f"{spec} holds no images", _LAYOUT)
         found = [label for inside in samples for _, label in inside]
         super().__init__(*_classes(found, self._shards[0].parent, str(spec)), str(spec))
-        above = os.path.commonpath([shard.parent for shard in self._shards])
-        self._shard_names = [shard.relative_to(above).as_posix() for shard in self._shards]
+        places = [shard.absolute() for shard in self._shards]
+        above = os.path.commonpath([place.parent for place in places])
+        self._shard_names = [place.relative_to(above).as_posix() for place in places]
 
     def name(self, index: int) -> str:
         """Shard and member, e.g. "train-003.tar/n01440764/0412.jpg"."""
@@ -124,11 +125,11 @@ def _range(braces: str, spec: str) -> list[str]:
 
 @dataclass(slots=True)
 class _Sample:
-    """What is known of a sample so far: its image, its label, and the kind of member that gave the label."""
+    """The members of a sample that count."""
 
     image: Member | None = None
-    label: int | str | None = None
-    label_from: str = ""
+    labels: dict[str, Member] = field(default_factory=dict)
+    """By their ending."""
 
 
 def _samples(shard: Path) -> Iterator[tuple[Member, int | str]]:
@@ -137,18 +138,20 @@ def _samples(shard: Path) -> Iterator[tuple[Member, int | str]]:
     try:
         with shard.open("rb") as stream:
             for member in members(shard, stream):
-                _note(samples, shard, stream, member)
+                _note(samples, shard, member)
+            for sample in samples.values():
+                if sample.image is None:
+                    continue
+                ending = next((ending for ending in _LABELS if ending in sample.labels), None)
+                label = None if ending is None else _label(shard, stream, sample.labels[ending], ending)
+                if label is None:
+                    raise ImageError(f"member {sample.image.name} of {shard} has no label", _LAYOUT)
+                yield sample.image, label
     except OSError as error:
         raise ImageError(f"can't read {shard} ({error.strerror})") from error
-    for sample in samples.values():
-        if sample.image is None:
-            continue
-        if sample.label is None:
-            raise ImageError(f"member {sample.image.name} of {shard} has no label", _LAYOUT)
-        yield sample.image, sample.label
 
 
-def _note(samples: dict[str, _Sample], shard: Path, stream: BinaryIO, member: Member) -> None:
+def _note(samples: dict[str, _Sample], shard: Path, member: Member) -> None:
     """Enter an image or a label into its sample."""
     folder, _, last = member.name.rpartition("/")
     stem, _, ending = last.partition(".")
@@ -162,11 +165,9 @@ def _note(samples: dict[str, _Sample], shard: Path, stream: BinaryIO, member: Me
             raise ImageError(f"member {member.name} of {shard} occurs {twice} in one sample", _LAYOUT)
         sample.image = member
         return
-    if sample.label_from == ending:
+    if ending in sample.labels:
         raise ImageError(f"member {member.name} of {shard} occurs twice", _LAYOUT)
-    label = _label(shard, stream, member, ending)
-    if label is not None and sample.label_from != "cls":  # cls wins where a sample has both
-        sample.label, sample.label_from = label, ending
+    sample.labels[ending] = member
 
 
 def _label(shard: Path, stream: BinaryIO, member: Member, ending: str) -> int | str | None:

@@ -9,7 +9,7 @@ from attar.errors import ImageError
 from attar.images.checks import check_inner_name, named_labels
 from attar.images.encoded import EncodedSource
 from attar.images.memo import Key, key
-from attar.images.rows import Row, read_columns, read_rows
+from attar.images.rows import FILE_COLUMNS, Row, read_columns, read_rows
 from attar.images.titles import find_titles
 
 _LABEL_COLUMNS = ("label", "class", "class_name")
@@ -73,14 +73,25 @@ def _check_files(rows: list[Row], table: Path) -> None:
 def find_table(folder: Path) -> Path | None:
     """The CSV file in `folder` that labels its images: labels.csv, or a metadata.csv with file_name and labels.
 
-    A metadata.csv without labels (captions, groups), or beside class folders (as in a distilled set, where its labels
-    are numbers), is no such table: then class folders give the labels.
+    Beside class folders a labels.csv without both columns (GTSRB's tells what its classes mean) is no such table;
+    without such folders it is one that can't be right, and its reader says why. A metadata.csv without labels
+    (captions, groups), or beside folders (as in a distilled set, where its labels are numbers), is none either.
     """
-    if (folder / "labels.csv").is_file():
-        return folder / "labels.csv"
-    metadata = folder / "metadata.csv"
-    if metadata.is_file() and not any(entry.is_dir() for entry in folder.iterdir() if entry.name[0] != "."):
+    folders = sum(entry.is_dir() for entry in folder.iterdir() if entry.name[0] != ".")
+    table, metadata = folder / "labels.csv", folder / "metadata.csv"
+    if table.is_file() and (folders < 2 or _labels_files(table)):
+        return table
+    if metadata.is_file() and not folders:
         columns = read_columns(metadata)
         if "file_name" in columns and not set(columns).isdisjoint(_LABEL_COLUMNS):
             return metadata
     return None
+
+
+def _labels_files(table: Path) -> bool:
+    """Whether `table` has a column of files and one of labels; not where it can't be read."""
+    try:
+        columns = set(read_columns(table))
+    except ImageError:
+        return False
+    return not columns.isdisjoint(FILE_COLUMNS) and not columns.isdisjoint(_LABEL_COLUMNS)

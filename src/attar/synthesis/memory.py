@@ -85,7 +85,7 @@ def fit_backbone(backbone: Backbone, policy: ViewPolicy, budget: int) -> tuple[B
     if not model.most_views(budget):
         needed, allowed = model.peak(1) / 2**20, budget / 2**20
         raise SettingsError(
-            f"one view through {backbone.name} takes {needed:,.0f} MB, and the budget is {allowed:,.0f} MB",
+            f"one view through {backbone.name} takes {needed:,.1f} MB, and the budget is {allowed:,.1f} MB",
             "allow more by --memory, or use a smaller backbone",
         )
     return backbone, model
