@@ -28,11 +28,12 @@ from attar.run import Run, Value, deferred_interrupt
 from attar.synthesis.canvas import Canvas, make_canvas
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.memory import fit_backbone
-from attar.synthesis.objectives import OBJECTIVES, Objective, Rows, StatisticalFlowMatching
+from attar.synthesis.objectives import OBJECTIVES, Objective
 from attar.synthesis.plan import canvas_bytes, make_plan, weight_bytes
 from attar.synthesis.presets import Settings, choose_settings
+from attar.synthesis.quality import scores_of
 from attar.synthesis.real import all_real_features, view_policy
-from attar.synthesis.views import ViewPolicy, centre_crop
+from attar.synthesis.views import ViewPolicy
 
 _CHECKPOINT_SECONDS = 120
 _PICTURES = 10
@@ -137,7 +138,7 @@ def distill(
         )
         seconds = _run(matching, run, labels, source, progress)
         images = _decoded(canvas, torch.arange(canvas.count), plan.chunk)
-        scores = _scores(images, labels, backbones, policy, reals, place) | {"seconds": round(seconds, 1)}
+        scores = scores_of(images, labels, backbones, policy, reals, place) | {"seconds": round(seconds, 1)}
         weights = objectives[0].image_weights
         return distilled.write(
             out,
@@ -315,44 +316,6 @@ def _found_again(location: str) -> dict[str, str]:
 def data_name(location: str) -> str:
     """What to call the data in a set that travels: the last two parts of each path, not where it lay here."""
     return "+".join("/".join(Path(part).parts[-2:]).lstrip("/") for part in location.split("+"))
-
-
-def _scores(
-    images: UInt8[np.ndarray, "n 3 side side"],
-    labels: Int[Tensor, " n"],
-    backbones: Sequence[Backbone],
-    policy: ViewPolicy,
-    reals: Sequence[RealFeatures],
-    place: torch.device,
-) -> dict[str, float]:
-    """`quantised_scores`, of several backbones the lowest, and then each one's under its name."""
-    scores = []
-    for each, real in zip(backbones, reals, strict=True):
-        with each.visiting(place):
-            scores.append(quantised_scores(images, labels, each, policy, real))
-    lowest = {name: min(each[name] for each in scores) for name in scores[0]}
-    if len(backbones) == 1:
-        return lowest
-    named = zip(backbones, scores, strict=True)
-    return lowest | {f"{one.name}.{name}": value for one, each in named for name, value in each.items()}
-
-
-@torch.inference_mode()
-def quantised_scores(
-    images: UInt8[np.ndarray, "n 3 side side"],
-    labels: Int[Tensor, " n"],
-    backbone: Backbone,
-    policy: ViewPolicy,
-    real: RealFeatures,
-) -> dict[str, float]:
-    """Flow cosine and its worst class, on centre views of the images as shipped (8 bits a channel)."""
-    features = [
-        backbone(centre_crop(torch.from_numpy(part).float().to(backbone.device) / 255, policy.crop)).cpu()
-        for part in np.array_split(images, -(-len(images) // 8))
-    ]
-    rows = Rows(torch.arange(len(images)), torch.zeros(len(images), dtype=torch.int64), labels)
-    log = StatisticalFlowMatching(real.statistics.means).at(0)(torch.cat(features), rows).log
-    return {"cosine": log["cosine"], "worst_class": log["worst_class"]}
 
 
 def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, progress: Progress) -> float:
