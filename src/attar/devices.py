@@ -39,8 +39,8 @@ def pick_dtype(precision: str) -> torch.dtype:
 def keep_freed_memory() -> None:
     """Let the C library reuse large blocks of memory, instead of giving each back to the system when it is freed.
 
-    On a CPU every step asks for the same blocks again, and getting them anew, page by page, takes up to half of its
-    time (benchmarks/step.py). Nothing happens where the C library isn't glibc.
+    On a CPU every step asks for the same blocks again, and getting them anew means a page fault for each 4 KB. Nothing
+    happens where the C library isn't glibc.
     """
     try:
         library = ctypes.CDLL("libc.so.6")

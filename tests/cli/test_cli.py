@@ -18,7 +18,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from attar import choose_settings
-from attar.cli import main
 from attar.cli.options import BackboneOptions
 from attar.errors import SettingsError
 from attar.features import ClassStatistics
@@ -28,20 +27,6 @@ from small import CLASSES, coloured, network, write_folder
 
 SMALL = ["--backbone", "py:small:network"]
 QUICK = ["--steps", "4", "--set", "statistics_views=0"]
-
-
-@pytest.fixture
-def attar(monkeypatch, capsys):
-    """Run `attar ARGUMENTS` in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attar", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main.run()
-        shown = capsys.readouterr()
-        return left.value.code or 0, shown.out, shown.err
-
-    return run
 
 
 def save_npz(source, path: Path) -> Path:

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
-from attar.cli import main
 from attar.distilled import write
 from attar.run import Run
 from small import CLASSES, manifest
-
-
-@pytest.fixture
-def attar(monkeypatch, capsys):
-    """Run `attar ARGUMENTS` in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attar", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main.run()
-        shown = capsys.readouterr()
-        return left.value.code or 0, shown.out, shown.err
-
-    return run
 
 
 def make(path: Path) -> Path:
