@@ -2,8 +2,8 @@
 
     python benchmarks/probe_defaults.py [DISTILLED_SET ...]
 
-A quarter of the training images of Imagewoof and of CIFAR-10 is held out; probes learn from the rest: random real
-images (5 draws), centroids, the true class means, all images, and the distilled sets named (made on Imagewoof with
+A quarter of the training images of Imagewoof, Imagenette and CIFAR-10 is held out; probes learn from the rest: random
+real images (5 draws), centroids, the true class means, all images, and the distilled sets named (made on Imagewoof with
 ViT-Ti, e.g. by benchmarks/ablation.py, whose split this is). No test image is looked at. Prints accuracy in percent
 for each penalty, and the penalty with the best mean over the rows that stand for one image a class.
 """
@@ -19,9 +19,8 @@ import numpy as np
 import torch
 
 import attar
-from attar.evaluation.probes import Scaling
 from attar.features import ClassStatistics, extract
-from attar.linear import softmax_regression
+from attar.linear import Scaling, softmax_regression
 from attar.selection import centroid_images, random_images
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy, canvas_side
@@ -34,12 +33,19 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", type=Path)
     parser.add_argument("--assets", type=Path, default=Path(os.environ.get("ATTAR_ASSETS", "../shared/assets")))
     given = parser.parse_args()
-    for data, network in (
-        ("imagewoof224/train", "vit_tiny_patch16_224"),
-        ("imagewoof224/train", "mobilenetv2_100"),
-        ("cifar10/train.npz", "cifar_resnet20"),
+    for data, network, weights in (
+        ("imagewoof224/train", "vit_tiny_patch16_224", "vit_tiny_patch16_224"),
+        ("imagewoof224/train", "mobilenetv2_100", "mobilenetv2_100"),
+        ("imagewoof224/train", "torchvision:squeezenet1_1", "squeezenet1_1"),
+        ("imagewoof224/train", "resnet18", "resnet18_simclr_imagenette64"),
+        ("imagenette224/train", "resnet18", "resnet18_simclr_imagenette64"),
+        ("cifar10/train.npz", "cifar_resnet20", "cifar_resnet20"),
     ):
-        backbone = attar.backbone(network, weights=given.assets / f"weights/{network}.safetensors")
+        backbone = attar.backbone(
+            network,
+            weights=given.assets / f"weights/{weights}.safetensors",
+            image_size=64 if network == "resnet18" else None,
+        )
         train, held_out = attar.split(attar.open(given.assets / "data" / data), fraction=0.25, seed=0)
         sets = [attar.load(path) for path in given.sets] if data.startswith("imagewoof") else []
         for transform in ("l2", "std"):

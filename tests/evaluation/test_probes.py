@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
 from attar.errors import EvaluationError
-from attar.evaluation import PROTOCOLS, probes, protocol
-from attar.evaluation.probes import adam_probe, bank_views, converged_probe, nearest_mean
+from attar.evaluation import PROTOCOLS, protocol
+from attar.evaluation.probes import adam_probe, bank_views, nearest_mean
+from attar.linear import converged_probe, probe
 
 CLASSES, IMAGES, VIEWS, DIM = 3, 11, 5, 7
 
@@ -100,7 +101,7 @@ def test_equal_features_give_chance(transform: str):
 
 def test_a_probe_that_does_not_converge_is_an_error(monkeypatch):
     features, labels, _ = problem()
-    monkeypatch.setattr(probes, "softmax_regression", partial(probes.softmax_regression, max_iterations=2))
+    monkeypatch.setattr(probe, "softmax_regression", partial(probe.softmax_regression, max_iterations=2))
     with pytest.raises(EvaluationError, match="did not converge in 2 iterations"):
         fit(features, labels)
 

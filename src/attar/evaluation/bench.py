@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attar.backbones.record import Backbone
-from attar.evaluation.probes import adam_probe, bank_views, converged_probe, nearest_mean
+from attar.evaluation.probes import adam_probe, bank_views, nearest_mean
 from attar.evaluation.protocols import PROTOCOLS, Protocol
 from attar.features import extract, read_squares
 from attar.images.source import ImageSource
+from attar.linear import converged_probe
 from attar.progress import Progress
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import (

@@ -19,9 +19,13 @@ class LinearClassifier:
     converged: bool = True
     iterations: int = 0
 
+    def logits(self, features: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows classes"]:
+        """`features @ weights.T + bias`."""
+        return features @ self.weights.T + self.bias
+
     def predict(self, features: Float[np.ndarray, "rows dim"]) -> Int[np.ndarray, " rows"]:
         """The class with the largest logit for each row."""
-        return np.argmax(features @ self.weights.T + self.bias, axis=1)
+        return np.argmax(self.logits(features), axis=1)
 
 
 def softmax_regression(
