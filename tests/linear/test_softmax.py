@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 from sklearn.linear_model import LogisticRegression
 
-from attar.linear import softmax_regression
+from attar.linear import softmax, softmax_regression
 
 
 def problem(rows: int, dim: int, classes: int, seed: int = 0):
@@ -66,3 +66,20 @@ def test_a_start_near_the_solution_needs_fewer_iterations():
 def test_too_few_iterations_are_reported():
     features, labels, _ = problem(211, 13, 7)
     assert not softmax_regression(features, labels, 7, penalty=1e-6, max_iterations=3).converged
+
+
+def test_a_solver_that_gives_up_early_starts_again_from_where_it_was(monkeypatch):
+    """SciPy stops where a step no longer lowers the objective in float64, be the gradient a hair above the limit."""
+    features, labels, _ = problem(53, 5, 3)
+    whole, calls = softmax_regression(features, labels, 3, penalty=1e-3), []
+
+    def impatient(function, first, **options):
+        calls.append(first)
+        options["options"] = options["options"] | ({"maxiter": 3} if len(calls) == 1 else {})
+        return minimize(function, first, **options)
+
+    monkeypatch.setattr(softmax, "minimize", impatient)
+    solved = softmax_regression(features, labels, 3, penalty=1e-3)
+    assert len(calls) == 2 and not calls[0].any() and calls[1].any()
+    assert solved.converged and solved.iterations > 3
+    np.testing.assert_allclose(solved.weights, whole.weights, atol=1e-5)

@@ -22,8 +22,8 @@ class Scaling:
 
     @classmethod
     def fit(cls, kind: str, rows: Float[np.ndarray, "rows dim"]):
-        """ "l2" divides each row by its length; "std" standardises columns and drops those that don't vary."""
-        if kind == "l2":
+        """ "l2" divides each row by its length; "std" standardises columns and drops those that don't vary; "none"."""
+        if kind != "std":
             return cls(kind)
         deviation = rows.std(0)
         inverse = np.zeros_like(deviation)
@@ -32,6 +32,8 @@ class Scaling:
         return cls(kind, rows.mean(0), inverse)
 
     def __call__(self, rows: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
+        if self.kind == "none":
+            return rows
         if self.kind == "l2":
             return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return (rows - self.shift) * self.scale

@@ -10,6 +10,9 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 
+_STARTS = 4
+
+
 @dataclass(frozen=True)
 class LinearClassifier:
     """Logits `features @ weights.T + bias`; `converged` and `iterations` say how the solver ended."""
@@ -65,10 +68,16 @@ def softmax_regression(
     zero = np.zeros(classes * (dim + 1))
     limit = tolerance * max(1.0, float(np.abs(objective(zero)[1]).max()))
     first = zero if start is None else np.concatenate([start.weights.ravel(), start.bias])
-    options = {"maxcor": 10, "gtol": limit, "ftol": 0.0, "maxiter": max_iterations, "maxfun": 10 * max_iterations}
-    solved = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
-    # Strong convexity: the objective is at most |gradient|² / (2 penalty) above its minimum.
-    resolved = float((solved.jac**2).sum()) <= 2 * penalty * np.finfo(np.float64).eps * abs(float(solved.fun))
-    converged = bool(float(np.abs(solved.jac).max()) <= limit or resolved)
+    iterations, converged = 0, False
+    for _ in range(_STARTS):  # a line search at float64's resolution may give up just above the limit
+        left = max_iterations - iterations
+        options = {"maxcor": 10, "gtol": limit, "ftol": 0.0, "maxiter": left, "maxfun": 10 * left}
+        solved = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
+        iterations, first = iterations + int(solved.nit), solved.x
+        # Strong convexity: the objective is at most |gradient|² / (2 penalty) above its minimum.
+        resolved = float((solved.jac**2).sum()) <= 2 * penalty * np.finfo(np.float64).eps * abs(float(solved.fun))
+        converged = bool(float(np.abs(solved.jac).max()) <= limit or resolved)
+        if converged or iterations >= max_iterations:
+            break
     weights, bias = solved.x[: classes * dim].reshape(classes, dim), solved.x[classes * dim :]
-    return LinearClassifier(weights, bias, converged, int(solved.nit))
+    return LinearClassifier(weights, bias, converged, iterations)
