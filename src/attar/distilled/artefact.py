@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as safetensors_bytes
 
 from attar.distilled.card import card
+from attar.distilled.heads import Head, check_head, read_head, write_heads
 from attar.distilled.manifest import SCHEMA, Manifest, is_intact, sealed
 from attar.distilled.preview import preview
 from attar.errors import ArtefactError, ImageError
@@ -30,6 +31,12 @@ from attar.images.source import ImageSource
 from attar.run import Run
 
 _LISTED = 10
+_PARTS = {
+    "images/metadata.csv": "table",
+    "preview.png": "preview",
+    "README.md": "card",
+    "attar.json": "configuration",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +129,26 @@ class DistilledSet:
     def bytes(self) -> int:
         """Bytes that must be kept to train on the set: images and their labels and weights."""
         return sum(path.stat().st_size for path in (self.path / "images").rglob("*") if path.is_file())
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Bytes on the disk of each part: images, table, heads, provenance, preview, card and configuration."""
+        sizes = dict.fromkeys(("images", "table", "heads", "provenance", "preview", "card", "configuration"), 0)
+        for name in (*self.manifest.files, "attar.json"):
+            part = _PARTS.get(name, name.partition("/")[0])
+            sizes[part] = sizes.get(part, 0) + _inside(self.path, name).stat().st_size
+        return sizes
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes that the images take as bare pixels."""
+        return len(self) * 3 * self.manifest.image_side**2
+
+    @cached_property
+    def heads(self) -> tuple[Head, ...]:
+        """Classifiers that the set carries, in the order of their files; ArtefactError where one is damaged."""
+        names = sorted(name for name in self.manifest.files if name.startswith("heads/"))
+        return tuple(read_head(_inside(self.path, name), len(self.classes)) for name in names)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -223,6 +250,32 @@ def write(
     return load(path)
 
 
+def add_heads(distilled: DistilledSet, heads: Sequence[Head]) -> DistilledSet:
+    """Put `heads` into a set, in place of those it has for the same backbone and protocol.
+
+    The folder is replaced as a whole: a kill leaves the set as it was. ArtefactError where the set is not as it was
+    written, or a head isn't of its classes.
+    """
+    for head in heads:
+        check_head(head, len(distilled.classes))
+    distilled.verify()
+    path = distilled.path
+    together = {head.place: head for head in (*distilled.heads, *heads)}
+    kept = {name: value for name, value in distilled.manifest.files.items() if not name.startswith("heads/")}
+    temporary = temporary_folder(path)
+    sweep(path.parent, path.name)
+    try:
+        for name in kept:
+            write_bytes(temporary / name, _inside(path, name).read_bytes())
+        written = write_heads(temporary / "heads", list(together.values()))
+        added = {f"heads/{file.name}": sha256(file) for file in written}
+        write_text(temporary / "attar.json", sealed(distilled.manifest.model_copy(update={"files": kept | added})))
+        replace_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return load(path)
+
+
 def _write_images(
     folder: Path,
     images: np.ndarray,
@@ -242,11 +295,11 @@ def _write_images(
         write_bytes(folder / name, png_bytes(images[index]))
         weight = 1.0 if weights is None else float(weights[index])
         source = "" if sources is None else sources[index]
-        writer.writerow([name, label, _csv_text(manifest.titles[label]), repr(weight), _csv_text(source)])
+        writer.writerow([name, label, csv_text(manifest.titles[label]), repr(weight), csv_text(source)])
     write_text(folder / "metadata.csv", table.getvalue())
 
 
-def _csv_text(text: str) -> str:
+def csv_text(text: str) -> str:
     """Spreadsheets run cells that begin with = + - @: put an apostrophe before them."""
     return f"'{text}" if text[:1] in "=+-@" and text else text
 
