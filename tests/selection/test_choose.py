@@ -44,6 +44,18 @@ def test_ties_go_to_the_lower_index():
     assert centroid_images(features, np.zeros(4, dtype=np.int64), 1, 3).tolist() == [0, 1, 2]
 
 
+def test_of_copies_only_the_first_is_taken_as_long_as_there_are_others():
+    features = np.array([[1.0], [-1.0], [1.0], [4.0], [-5.0]])
+    labels, hashes = np.zeros(5, dtype=np.int64), [b"a", b"b", b"a", b"d", b"e"]
+    assert centroid_images(features, labels, 1, 3, hashes=hashes).tolist() == [0, 1, 3]
+    assert centroid_images(features, labels, 1, 5, hashes=hashes).tolist() == [0, 1, 3, 4, 2]
+
+
+def test_a_copy_in_another_class_counts():
+    features, labels = np.array([[1.0], [1.0], [1.0]]), np.array([0, 1, 1])
+    assert centroid_images(features, labels, 2, 1, hashes=[b"a", b"a", b"b"]).tolist() == [0, 1]
+
+
 def test_a_mean_of_float32_features_is_taken_in_float64():
     """Around 1e7 float32 has steps of 1: a mean in float32 would choose another image."""
     features = (1e7 + np.array([[0.0], [1.0], [2.0], [5.0]])).astype(np.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +30,10 @@ from attar.cli.options import (
     chosen_classes,
 )
 
+if TYPE_CHECKING:
+    from attar.distilled import DistilledSet
+    from attar.progress import Progress
+
 _SETTINGS = "Settings (later wins: preset, file, flags)"
 
 
@@ -39,7 +44,16 @@ def distill(
     weights: Weights = None,
     ipc: Annotated[int | None, typer.Option(help="Images per class (1).", rich_help_panel=_SETTINGS)] = None,
     method: Annotated[
-        str | None, typer.Option(help="sfm, or sfm-sub: a sub-centre an image.", rich_help_panel=_SETTINGS)
+        str | None,
+        typer.Option(
+            help="sfm, or sfm-sub: a sub-centre an image. Or real images: random, centroids, neighbours, herding, "
+            "kcenter, kmeans, rded (tiled crops), jpeg (as many as fit); or noise.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="For neighbours and jpeg: the distilled set to be like.", rich_help_panel=_SETTINGS),
     ] = None,
     preset: Annotated[str, typer.Option(help="attar, fast or paper.", rich_help_panel=_SETTINGS)] = "attar",
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,
@@ -77,7 +91,7 @@ def distill(
     restart: Annotated[bool, typer.Option("--restart", help="Start afresh, also over another run.")] = False,
     json: Json = False,
 ) -> None:
-    """Distil a labelled image dataset into a few synthetic images per class.
+    """Distil a labelled image dataset into a few synthetic images per class, or choose real ones to compare with.
 
     **attar distill photos/train --backbone vit_tiny_patch16_224 --out photos.attar**
 
@@ -87,7 +101,9 @@ def distill(
     import sys
 
     import attar
+    from attar.cli.select import is_selection, refuse_unused
     from attar.cli.show import Shown, print_json
+    from attar.errors import SettingsError
 
     budget = _bytes(memory)
     named = {
@@ -101,6 +117,23 @@ def distill(
     }
     flags = dict(_setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
     chosen = attar.choose_settings(preset, settings, **flags)
+    selecting = is_selection(chosen.method)
+    if selecting:
+        unused = {
+            "--preset": None if preset == "attar" else preset,
+            "--settings": settings,
+            "--set": set_,
+            "--steps": steps,
+            "--views": views,
+            "--lr": lr,
+            "--memory": memory,
+            "--chunk": chunk,
+            "--groups": groups,
+        }
+        refuse_unused(chosen.method, unused, backbones=len(backbone), seeds=seeds)
+    elif like is not None:
+        raise SettingsError(f"{chosen.method} is like no set", "leave --like to neighbours and jpeg")
+    reference = None if like is None else attar.load(like)
     described = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, chosen.normalise)
     networks = described.open()
     source = attar.open(
@@ -112,6 +145,35 @@ def distill(
         skip_corrupt=skip_corrupt,
         allow_download=allow_download,
     )
+
+    def make(target: Path, number: int, progress: Progress) -> DistilledSet:
+        if selecting:
+            return attar.select(
+                source,
+                networks[0],
+                target,
+                method=chosen.method,
+                ipc=chosen.ipc,
+                seed=(seed or 0) + number,
+                like=reference,
+                device=device,
+                precision=precision,
+                restart=restart,
+                progress=progress,
+            )
+        return attar.distill(
+            source,
+            networks,
+            target,
+            settings=chosen.model_copy(update={"seed": chosen.seed + number}),
+            device=device,
+            precision=precision,
+            memory=budget,
+            chunk=chunk,
+            restart=restart,
+            progress=progress,
+        )
+
     made = []
     with Shown() as progress:
         if source.skipped:
@@ -123,24 +185,11 @@ def distill(
             )
         for number in range(seeds):
             target = out if seeds == 1 else Path(f"{out}-{number}")
-            made.append(
-                attar.distill(
-                    source,
-                    networks,
-                    target,
-                    settings=chosen.model_copy(update={"seed": chosen.seed + number}),
-                    device=device,
-                    precision=precision,
-                    memory=budget,
-                    chunk=chunk,
-                    restart=restart,
-                    progress=progress,
-                )
-            )
+            made.append(make(target, number, progress))
         for one in made:
             progress.note(
-                f"{one.path}: {len(one)} images, {one.bytes:,} bytes, flow cosine {one.manifest.scores['cosine']:.3f} "
-                f"(worst class {one.manifest.scores['worst_class']:.3f}); look at {one.path / 'preview.png'}"
+                f"{one.path}: {len(one)} images, {one.bytes:,} bytes{_quality(one.manifest.scores)}; "
+                f"look at {one.path / 'preview.png'}"
             )
     command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *described.words()]
     command += ["--classes", classes] if classes else []
@@ -149,6 +198,16 @@ def distill(
     print(f"Next: attar evaluate {shlex.join(command)}", file=sys.stderr)  # unwrapped, to be copied
     if json:
         print_json({"sets": [{"path": str(one.path), **one.manifest.model_dump(exclude={"files"})} for one in made]})
+
+
+def _quality(scores: Mapping[str, float]) -> str:
+    """What there is to say of a finished set: its flow cosine, or how far `jpeg` filled its bytes."""
+    if "cosine" in scores:
+        return f", flow cosine {scores['cosine']:.3f} (worst class {scores['worst_class']:.3f})"
+    if "jpeg_bytes" in scores:
+        stored = f"{scores['jpeg_bytes']:,.0f} as JPEG at quality {scores['jpeg_quality']:.0f}"
+        return f" ({stored} and {scores['jpeg_side']:.0f} pixels)"
+    return ""
 
 
 def _setting(text: str) -> tuple[str, object]:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
-from attar.errors import SettingsError
+from attar.selection.members import members
 
 
 def random_images(labels: Int[np.ndarray, " n"], classes: int, ipc: int, *, seed: int) -> Int[np.ndarray, " chosen"]:
     """Indices of `ipc` images of each class, uniform without replacement, class by class."""
-    _check_counts(labels, classes, ipc)
     random = np.random.default_rng([seed, ipc])
-    members = (np.flatnonzero(labels == label) for label in range(classes))
-    return np.concatenate([random.choice(indices, ipc, replace=False) for indices in members])
+    return np.concatenate([random.choice(indices, ipc, replace=False) for indices in members(labels, classes, ipc)])
 
 
 def centroid_images(
-    features: Float[np.ndarray, "n dim"], labels: Int[np.ndarray, " n"], classes: int, ipc: int
+    features: Float[np.ndarray, "n dim"],
+    labels: Int[np.ndarray, " n"],
+    classes: int,
+    ipc: int,
+    *,
+    hashes: Sequence[bytes] | None = None,
 ) -> Int[np.ndarray, " chosen"]:
     """Indices of the `ipc` images of each class nearest (Euclidean) to the mean feature; ties go to the lower index.
 
-    Source: LGM's centroids baseline, for which ipc is 1.
+    Of images of a class with equal `hashes` (`ImageSource.hashes`) only the first is taken, as long as there are
+    others. Source: LGM's centroids baseline, for which ipc is 1.
     """
-    _check_counts(labels, classes, ipc)
     chosen = []
-    for label in range(classes):
-        indices = np.flatnonzero(labels == label)
+    for indices in members(labels, classes, ipc):
         rows = features[indices].astype(np.float64)
         distances = np.linalg.norm(rows - rows.mean(0), axis=1)
-        chosen.append(indices[np.argsort(distances, kind="stable")[:ipc]])
+        repeated = np.zeros(len(indices)) if hashes is None else _repeated([hashes[index] for index in indices])
+        chosen.append(indices[np.lexsort((distances, repeated))[:ipc]])
     return np.concatenate(chosen)
 
 
@@ -42,10 +47,8 @@ def kmeans_images(
     """
     from sklearn.cluster import KMeans
 
-    _check_counts(labels, classes, ipc)
     chosen, weights = [], []
-    for label in range(classes):
-        indices = np.flatnonzero(labels == label)
+    for indices in members(labels, classes, ipc):
         rows = features[indices].astype(np.float64)
         means = KMeans(ipc, n_init=10, max_iter=100, random_state=seed).fit(rows)
         sizes = np.bincount(means.labels_, minlength=ipc)
@@ -59,10 +62,7 @@ def kmeans_images(
     return np.array(chosen), np.array(weights)
 
 
-def _check_counts(labels: np.ndarray, classes: int, ipc: int) -> None:
-    counts = np.bincount(labels, minlength=classes)
-    if counts.min() < ipc:
-        raise SettingsError(
-            f"Class {int(counts.argmin())} has {counts.min()} images, fewer than the {ipc} asked for.",
-            "Choose a smaller --ipc; synthetic images can be more than the real ones.",
-        )
+def _repeated(hashes: Sequence[bytes]) -> Int[np.ndarray, " n"]:
+    """1 for each entry that stands further up already, else 0."""
+    first = {entry: place for place, entry in reversed(list(enumerate(hashes)))}
+    return np.array([int(first[entry] < place) for place, entry in enumerate(hashes)])
