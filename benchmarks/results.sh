@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Remakes the tables of docs/results.md with the commands that users type.
 #
-#     benchmarks/results.sh OUT [CELL ...]      # cells: woof-vit nette-vit both-vit ... cifar-fast cifar-ipc10-sub nette-two ...
+#     benchmarks/results.sh OUT [CELL ...]      # cells: woof-vit nette-vit both-vit ... cifar-fast cifar-ipc10-sub nette-two
+#                                               # matrices: woof-matrix both-matrix woof-ipc10-matrix cifar-matrix
 #
 # Finished runs are not repeated. Assets are found by ATTAR_ASSETS, else ../shared/assets.
 set -euo pipefail
@@ -27,6 +28,8 @@ network() { # backbone, or several joined by +
     vit) echo "--backbone vit_tiny_patch16_224 --weights $assets/weights/vit_tiny_patch16_224.safetensors" ;;
     mobile) echo "--backbone mobilenetv2_100 --weights $assets/weights/mobilenetv2_100.safetensors" ;;
     simclr) echo "--backbone resnet18 --image-size 64 --weights $assets/weights/resnet18_simclr_imagenette64.safetensors" ;;
+    squeeze) echo "--backbone torchvision:squeezenet1_1 --weights $assets/weights/squeezenet1_1.safetensors" ;;
+    resnet56) echo "--backbone cifar_resnet56 --weights $assets/weights/cifar_resnet56.safetensors" ;;
     resnet20) echo "--backbone cifar_resnet20 --weights $assets/weights/cifar_resnet20.safetensors" ;;
     esac
 }
@@ -39,6 +42,27 @@ cell() { # set backbone seeds name options...
     [ -d "${made[0]}" ] || made=("$out/$name")
     $attar evaluate "${made[@]}" --train "$(images "$set" train)" --test "$(images "$set" val)" $(network "$backbone") --json > "$out/$name.json.part"
     mv "$out/$name.json.part" "$out/$name.json"
+}
+
+matrix() { # set ipc networks evaluated-on options...: every network's sets, three seeds each, measured on every other
+    local set=$1 ipc=$2 networks=$3 columns=$4 made=() name; shift 4
+    local folder="$out/$set-matrix"
+    [ "$ipc" = 1 ] || folder="$out/$set-ipc$ipc-matrix"
+    for name in $networks; do
+        local target="$folder-${name/+/-}"
+        $attar distill "$(images "$set" train)" $(network "$name") --preset fast --ipc "$ipc" --seeds 3 --out "$target" "$@"
+        made+=("$target"-[0-9])
+    done
+    $attar evaluate "${made[@]}" --train "$(images "$set" train)" --test "$(images "$set" val)" $(on_each "$columns") \
+        -p probe-v1 -p probe-v1/std -p inherit-ridge-v1 -p inherit-authors/bank20 --controls --out "$folder"
+}
+
+on_each() { # networks: options with one image size for each, as the weak ResNet-18 wants 64 pixels
+    local name
+    for name in $1; do
+        network "$name" | sed 's/--image-size [0-9]*//'
+        case $name in simclr) echo "--image-size 64" ;; resnet*) echo "--image-size 32" ;; *) echo "--image-size 224" ;; esac
+    done
 }
 
 two() { # Imagenette on two backbones at once, and on each alone; all three measured on both
@@ -64,6 +88,10 @@ for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobi
         woof-mobile-ipc10) cell woof mobile 1 "$each" --preset fast --ipc 10 "${short[@]}" ;;
         woof-mobile-ipc10-sub) cell woof mobile 1 "$each" --preset fast --ipc 10 --method sfm-sub "${short[@]}" ;;
         nette-two) two ;;
+        woof-matrix) matrix woof 1 "vit mobile squeeze vit+mobile" "vit mobile squeeze simclr" ;;
+        both-matrix) matrix both 1 "simclr squeeze" "vit mobile squeeze simclr" ;;
+        woof-ipc10-matrix) matrix woof 10 "simclr squeeze" "squeeze simclr" "${short[@]}" ;;
+        cifar-matrix) matrix cifar 1 "resnet20 resnet56" "resnet20 resnet56" ;;
         cifar-fast) cell cifar resnet20 5 "$each" --preset fast ;;
         cifar-*) cell cifar resnet20 2 "$each" --preset "${each#cifar-}" ;;
         nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast ;;

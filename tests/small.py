@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
@@ -43,6 +45,13 @@ def write_folder(source: ArraySource, folder) -> None:
         file = folder / source.classes[source.labels[index]] / f"{index:04d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.transpose(1, 2, 0)).save(file)
+
+
+def save_npz(source: ArraySource, path: Path) -> Path:
+    """The source's images in an .npz file."""
+    images = np.stack([image for _, image in source.read(range(len(source)))])
+    np.savez(path, images=images, labels=source.labels, names=np.array(source.classes))
+    return path
 
 
 def manifest(classes=CLASSES, titles=None, **changes) -> Manifest:

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from attar.distilled import DistilledSet, load
     from attar.errors import AttarError
     from attar.evaluation import evaluate
+    from attar.evaluation.audit import audit
+    from attar.evaluation.classifier import classifier
+    from attar.evaluation.export import export
+    from attar.evaluation.inherit import inherit
+    from attar.evaluation.predict import predict
     from attar.images import ImageSource, open, split
+    from attar.selection import select
     from attar.synthesis import choose_settings, class_statistics, distill
 
 _HOMES = {
@@ -25,14 +31,20 @@ _HOMES = {
     "Backbone": "attar.backbones",
     "DistilledSet": "attar.distilled",
     "ImageSource": "attar.images",
+    "audit": "attar.evaluation.audit",
     "backbone": "attar.backbones",
     "choose_settings": "attar.synthesis",
     "class_statistics": "attar.synthesis",
+    "classifier": "attar.evaluation.classifier",
     "distill": "attar.synthesis",
     "evaluate": "attar.evaluation",
+    "export": "attar.evaluation.export",
+    "inherit": "attar.evaluation.inherit",
     "list_backbones": "attar.backbones",
     "load": "attar.distilled",
     "open": "attar.images",
+    "predict": "attar.evaluation.predict",
+    "select": "attar.selection",
     "split": "attar.images",
 }
 
@@ -41,14 +53,20 @@ __all__ = [
     "Backbone",
     "DistilledSet",
     "ImageSource",
+    "audit",
     "backbone",
     "choose_settings",
     "class_statistics",
+    "classifier",
     "distill",
     "evaluate",
+    "export",
+    "inherit",
     "list_backbones",
     "load",
     "open",
+    "predict",
+    "select",
     "split",
 ]
 

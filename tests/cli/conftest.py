@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from attar.cli import main
+from small import coloured, save_npz
 
 
 @pytest.fixture
@@ -21,3 +23,13 @@ def attar(monkeypatch, capsys):
         return left.value.code or 0, shown.out, shown.err
 
     return run
+
+
+@pytest.fixture
+def train(tmp_path) -> Path:
+    return save_npz(coloured(5), tmp_path / "train.npz")
+
+
+@pytest.fixture
+def test_images(tmp_path) -> Path:
+    return save_npz(coloured(5, seed=1), tmp_path / "test.npz")

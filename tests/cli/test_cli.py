@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
@@ -23,26 +22,10 @@ from attar.errors import SettingsError
 from attar.features import ClassStatistics
 from attar.files import cache_folder
 from attar.synthesis.matching import Matching
-from small import CLASSES, coloured, network, write_folder
+from small import CLASSES, coloured, network, save_npz, write_folder
 
 SMALL = ["--backbone", "py:small:network"]
 QUICK = ["--steps", "4", "--set", "statistics_views=0"]
-
-
-def save_npz(source, path: Path) -> Path:
-    images = np.stack([image for _, image in source.read(range(len(source)))])
-    np.savez(path, images=images, labels=source.labels, names=np.array(source.classes))
-    return path
-
-
-@pytest.fixture
-def train(tmp_path) -> Path:
-    return save_npz(coloured(5), tmp_path / "train.npz")
-
-
-@pytest.fixture
-def test_images(tmp_path) -> Path:
-    return save_npz(coloured(5, seed=1), tmp_path / "test.npz")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ from attar.errors import EvaluationError
 from attar.evaluation import evaluate
 from attar.evaluation import probes as probes_module
 from attar.evaluation.bench import Bench
+from attar.evaluation.cells import Cells
 from attar.features import read_squares
+from attar.files import cache_folder
 from attar.images import ArraySource
+from attar.linear import converged_probe
 from attar.progress import SILENT
 from small import CLASSES, coloured, manifest, small_backbone
 
 KEYS = {"method", "set", "distilled_on", "evaluated_on", "protocol", "ipc", "accuracy", "std", "ci95", "n_test"}
-KEYS |= {"seeds", "bytes"}
+KEYS |= {"seeds", "bytes", "teacher", "per_class", "confusion", "gap_closed"}
 
 
 def a_set(out: Path, *, seed: int = 0, classes=CLASSES, method: str = "sfm", shuffle: bool = False):
@@ -52,13 +56,13 @@ def backbone():
 def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
     made = a_set(tmp_path / "x")
     done = evaluate([made], test=coloured(40, seed=1), train=coloured(9), backbone=backbone, device="cpu")
-    methods = ["sfm", "random", "centroids", "kmeans", "sub-centres", "ncm", "class-means", "full"]
-    assert [(row.protocol, row.method) for row in done.rows] == [
+    methods = ["sfm", "random", "centroids", "kmeans", "sub-centres", "jpeg", "ncm", "class-means", "lda", "full"]
+    assert [(row.table, row.method) for row in done.rows] == [
         (name, method) for name in ("probe-v1", "probe-v1/std") for method in methods
     ]
     assert all(row.n_test == 120 and row.evaluated_on == "small-0" for row in done.rows)
     assert min((row.accuracy, row.method, row.protocol) for row in done.rows) > (50.0,)
-    assert {row.method: row.ipc for row in done.rows} == {
+    assert {row.method: row.ipc for row in done.rows if row.method != "jpeg"} == {
         "sfm": 2,
         "random": 2,
         "centroids": 2,
@@ -66,13 +70,15 @@ def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
         "sub-centres": 2,
         "ncm": 1,
         "class-means": 1,
+        "lda": 9,
         "full": 9,
     }
+    assert done.row("jpeg", "probe-v1").bytes <= made.bytes
     assert done.row("sfm", "probe-v1").distilled_on == ("small-0",)
     assert done.row("random", "probe-v1").seeds["selection"] == [0, 1, 2, 3, 4]
     assert done.row("ncm", "probe-v1").bytes == 4 * 3 * 28 and done.row("sfm", "probe-v1").bytes == made.bytes
     assert [(row.method, other.method) for row, other, _ in done.differences()] == 2 * [
-        ("sfm", method) for method in ("random", "centroids", "kmeans", "sub-centres", "class-means", "full")
+        ("sfm", method) for method in ("random", "centroids", "kmeans", "jpeg", "sub-centres", "class-means", "full")
     ]
     assert done.remarks == (
         "The training images given are not those that every set was distilled from.",
@@ -85,7 +91,8 @@ def test_rows_in_json_have_the_documented_keys(tmp_path, backbone):
     document = evaluate(sets, test=coloured(5, seed=1), train=coloured(5), backbone=backbone, device="cpu").as_json()
     assert document.keys() == {"rows", "differences", "remarks"}
     for row in document["rows"]:
-        assert row.keys() == KEYS and row["seeds"].keys() <= {"distill", "probe", "selection"}
+        assert row.keys() == (KEYS | {"gap_ci95", "lrs"} if row["distilled_on"] else KEYS)
+        assert row["seeds"].keys() <= {"distill", "probe", "selection"}
         assert isinstance(row["distilled_on"], list) and 0 <= row["accuracy"] <= 100
         assert row["ci95"] is None or row["ci95"][0] <= row["accuracy"] <= row["ci95"][1]
     for difference in document["differences"]:
@@ -167,7 +174,7 @@ def test_wrong_labels_are_wrong_and_mixed_labels_near_chance(tmp_path, backbone)
 def test_a_class_with_fewer_images_than_ipc_is_a_remark(tmp_path, backbone):
     made = a_set(tmp_path / "x")
     done = evaluate([made], test=coloured(5, seed=1), train=coloured(1), backbone=backbone, device="cpu")
-    assert {row.method for row in done.rows} == {"sfm", "ncm", "class-means", "full"}
+    assert {row.method for row in done.rows} == {"sfm", "jpeg", "ncm", "class-means", "full"}
     assert any("n/a: real images at 2 a class" in remark for remark in done.remarks)
 
 
@@ -215,6 +222,7 @@ def test_the_published_probe_takes_cached_views_where_fresh_ones_take_too_long(
         "random": expected,
         "centroids": expected,
         "kmeans": expected,
+        "jpeg": expected,
         "ncm": expected,
         "full": "lgm-probe/bank8",
     }
@@ -239,7 +247,7 @@ def test_a_sub_centre_an_image_is_the_full_data(tmp_path, backbone):
 
 def test_small_grey_images_are_not_mirrored(backbone):
     for grey, flip in ((True, False), (False, True)):
-        assert Bench(backbone, coloured(3, grey=grey), CLASSES, SILENT).policy.flip is flip
+        assert Bench(backbone, coloured(3, grey=grey), CLASSES, Cells(), SILENT).policy.flip is flip
 
 
 def test_each_set_meets_real_images_of_its_own_number(tmp_path, backbone):
@@ -286,3 +294,114 @@ def test_a_set_given_twice_is_refused(tmp_path, backbone):
     made = a_set(tmp_path / "x")
     with pytest.raises(EvaluationError, match="given twice"):
         evaluate([made, made], test=coloured(5, seed=1), train=None, backbone=backbone, device="cpu")
+
+
+def renamed(source: ArraySource, order: tuple[str, ...]) -> ArraySource:
+    """The same images in folders whose names have changed places."""
+    return ArraySource(np.stack([image for _, image in source.read(range(len(source)))]), source.labels, order)
+
+
+def test_test_images_whose_folders_were_renamed_are_refused(tmp_path, backbone):
+    made, train, test = a_set(tmp_path / "x"), coloured(40), coloured(40, seed=1)
+    settings = {"train": train, "backbone": backbone, "protocols": ["probe-v1"], "device": "cpu"}
+    turned = renamed(test, ("bee", "cow", "ant"))
+    with pytest.raises(EvaluationError, match="classes seem to be mixed up") as caught:
+        evaluate([made], test=turned, **settings)
+    assert "bee looks like ant" in caught.value.hint
+    assert evaluate([made], test=test, **settings).row("full", "probe-v1").accuracy > 80
+
+
+def test_several_backbones_make_one_evaluation_with_a_column_each(tmp_path):
+    first, second = small_backbone(0), small_backbone(1)
+    made = a_set(tmp_path / "x")
+    settings = {"test": coloured(40, seed=1), "train": coloured(9), "protocols": ["probe-v1"], "device": "cpu"}
+    both = evaluate([made], backbone=[first, second], **settings)
+    assert both.backbones == ("small-0", "small-1")
+    for each in (first, second):
+        alone = evaluate([made], backbone=each, **settings)
+        part = [row for row in both.rows if row.evaluated_on == each.name]
+        assert [(row.method, row.accuracy) for row in part] == [(row.method, row.accuracy) for row in alone.rows]
+    assert all(row.evaluated_on == other.evaluated_on for row, other, _ in both.differences())
+
+
+def logged(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_no_cell_is_computed_twice(tmp_path, backbone, monkeypatch):
+    settings = {"test": coloured(9, seed=1), "train": coloured(9), "backbone": [backbone, small_backbone(1)]}
+    settings |= {"protocols": ["probe-v1", "knn-v1"], "device": "cpu"}
+    sets, module = [a_set(tmp_path / "x")], importlib.import_module("attar.evaluation.bench")
+    fitted = []
+
+    def counting(*given, **named):
+        if len(fitted) == 7:
+            raise KeyboardInterrupt
+        fitted.append(given)
+        return converged_probe(*given, **named)
+
+    monkeypatch.setattr(module, "converged_probe", counting)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(sets, log=tmp_path / "first.jsonl", **settings)
+    monkeypatch.setattr(module, "converged_probe", converged_probe)
+    second = evaluate(sets, log=tmp_path / "second.jsonl", **settings)
+    third = evaluate(sets, log=tmp_path / "third.jsonl", **settings)
+    first_cells, second_cells, third_cells = (
+        logged(tmp_path / f"{name}.jsonl") for name in ("first", "second", "third")
+    )
+    done = {line["cell"] for line in first_cells if line["computed"]}
+    assert len(done) >= 7 and {line["cell"] for line in second_cells if not line["computed"]} >= done
+    computed = [line["cell"] for line in first_cells + second_cells if line["computed"]]
+    assert len(computed) == len(set(computed)) > 2 * 7
+    assert not any(line["computed"] for line in third_cells)
+    assert [row.accuracy for row in second.rows] == [row.accuracy for row in third.rows]
+
+
+def test_a_damaged_cell_is_computed_again(tmp_path, backbone):
+    settings = {"test": coloured(9, seed=1), "train": None, "backbone": backbone, "protocols": ["knn-v1"]}
+    sets = [a_set(tmp_path / "x")]
+    before = accuracies(evaluate(sets, **settings, device="cpu"))
+    for file in cache_folder().glob("cells/*/*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-3])
+    assert accuracies(evaluate(sets, **settings, log=tmp_path / "log", device="cpu")) == before
+    assert all(line["computed"] for line in logged(tmp_path / "log"))
+
+
+def test_controls_are_at_chance_or_below(tmp_path, backbone):
+    settings = {"test": coloured(40, seed=1), "train": coloured(9), "backbone": backbone, "device": "cpu"}
+    done = evaluate([a_set(tmp_path / "x")], **settings, protocols=["probe-v1"], controls=True)
+    chance, deviation = 100 / 3, 100 * np.sqrt(2 / 9 / 120)
+    assert done.row("shuffled", "probe-v1").accuracy < chance
+    assert done.row("noise", "probe-v1").accuracy < chance + 5 * deviation
+    assert done.row("sfm", "probe-v1").accuracy > chance + 5 * deviation
+
+
+def test_answers_of_all_probes_are_counted_by_class(tmp_path, backbone):
+    done = evaluate([a_set(tmp_path / "x")], test=coloured(7, seed=1), train=None, backbone=backbone, device="cpu")
+    row = done.row("sfm", "probe-v1")
+    assert row.confusion.sum(1).tolist() == 3 * [7 * 3]  # three probes
+    assert row.confusion.trace() / row.confusion.sum() == pytest.approx(row.accuracy / 100)
+    assert np.mean(row.per_class) == pytest.approx(row.accuracy)
+
+
+def test_inheritance_stands_beside_its_controls(tmp_path):
+    teacher, student = small_backbone(0), small_backbone(1)
+    source = coloured(2, seed=50)
+    origin = [Origin(name="small-0", fingerprint=teacher.fingerprint)]
+    record = manifest(CLASSES, image_side=8, settings={}, backbones=origin)
+    made = write(tmp_path / "x", read_squares(source, 8, range(6)), source.labels, manifest=record)
+    other = a_set(tmp_path / "other", method="dm")
+    settings = {"test": coloured(40, seed=1), "train": coloured(20), "backbone": [teacher, student], "device": "cpu"}
+    done = evaluate([made, other], protocols=["probe-v1", "inherit-ridge-v1"], **settings)
+    rows = [row for row in done.rows if row.table == "inherit-ridge-v1"]
+    assert {row.teacher for row in rows} == {"small-0"}
+    assert [(row.evaluated_on, row.method) for row in rows] == [
+        (name, method) for name in ("small-0", "small-1") for method in ("sfm", "random", "centroids", "noise", "jpeg")
+    ]
+    same = done.row("sfm", "inherit-ridge-v1", evaluated_on="small-0")
+    assert same.accuracy == pytest.approx(done.row("full", "probe-v1", evaluated_on="small-0").accuracy, abs=3)
+    # a map from 28 features to three logits, and its bias, is stored beside the images
+    assert same.bytes == made.bytes + 4 * 3 * 29
+    assert any("nothing is inherited by other" in remark for remark in done.remarks)
+    with pytest.raises(EvaluationError, match="inherit-ridge-v1 needs the training images"):
+        evaluate([made], protocols=["inherit-ridge-v1"], **(settings | {"train": None}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -191,3 +191,13 @@ def _fingerprint(module: nn.Module, made_by: str, *preprocessing: object) -> str
             sha.update(repr((key, tuple(tensor.shape), str(tensor.dtype))).encode())
             sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
+
+
+def told_apart(backbones: Sequence[Backbone]) -> list[Backbone]:
+    """The backbones under names that are all different: the second resnet18 is resnet18#2."""
+    names = [each.name for each in backbones]
+    counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [
+        each if count == 1 else replace(each, name=f"{each.name}#{count}")
+        for each, count in zip(backbones, counts, strict=True)
+    ]

@@ -27,6 +27,7 @@ from attar.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from attar.evaluation import Evaluation
     from attar.images import ImageSource
 
 
@@ -40,7 +41,13 @@ def evaluate(
     weights: Weights = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option("--protocol", "-p", help="probe-v1, probe-v1/std, lgm-probe, lgm-probe/bank64; repeatable."),
+        typer.Option(
+            "--protocol",
+            "-p",
+            help="Repeatable; by default probe-v1 and probe-v1/std. Others: probe-v1/centre, probe-v1/tuned, ridge-v1, "
+            "knn-v1, lgm-probe, lgm-probe/bank64; with a classifier of all images inherited: inherit-ridge-v1, "
+            "inherit-authors/bank20, kd/bank20, joint/bank20.",
+        ),
     ] = None,
     normalise: Annotated[str, typer.Option(help="native or imagenet mean and std.")] = "native",
     image_size: ImageSize = None,
@@ -52,16 +59,29 @@ def evaluate(
     precision: Precision = "fp32",
     classes: Classes = None,
     limit: Limit = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="FILE.csv[:COLUMN]: a group for each test image, for the worst group's accuracy."),
+    ] = None,
+    train_groups: Annotated[str | None, typer.Option(help="The same of the training images.")] = None,
     skip_corrupt: SkipCorrupt = False,
     allow_download: AllowDownload = False,
     drop_shared: Annotated[
         bool, typer.Option("--drop-shared", help="Leave out test images that are exact copies of training images.")
     ] = False,
+    controls: Annotated[bool, typer.Option("--controls", help="Also rows of noise and of wrong labels.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for results.json, results.csv, a heat map a protocol, log.jsonl."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure distilled sets beside real images, class means and the full data.
 
     **attar evaluate photos.attar --test photos/val --train photos/train --backbone vit_tiny_patch16_224**
+
+    With several backbones it prints a matrix. The same command again continues an interrupted one: no cell is computed
+    twice.
     """
     import sys
 
@@ -75,47 +95,56 @@ def evaluate(
     opened = [attar.load(path) for path in sets]
     networks = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, normalise).open()
 
-    def reading(spec: str, chosen: list[str] | Path | None, limit: int | None = None) -> ImageSource:
-        return attar.open(spec, classes=chosen, limit=limit, skip_corrupt=skip_corrupt, allow_download=allow_download)
+    def reading(spec: str, chosen: list[str] | Path | None, **options: Any) -> ImageSource:
+        return attar.open(spec, classes=chosen, skip_corrupt=skip_corrupt, allow_download=allow_download, **options)
 
-    test_images = reading(test, chosen_classes(classes))
+    test_images = reading(test, chosen_classes(classes), groups=groups)
     train_images = None
     if train is not None:
-        train_images = reading(train, chosen_classes(classes), limit)
-    elif (place := _training_images(sets[0])) is not None:
-        train_images = reading(place, list(opened[0].classes), limit)
+        train_images = reading(train, chosen_classes(classes), limit=limit, groups=train_groups)
+    elif (place := training_images(sets[0])) is not None:
+        train_images = reading(place, list(opened[0].classes), limit=limit, groups=train_groups)
     with Shown() as progress:
-        results = [
-            attar.evaluate(
-                opened,
-                test=test_images,
-                train=train_images,
-                backbone=network,
-                protocols=names,
-                device=device,
-                precision=precision,
-                drop_shared=drop_shared,
-                progress=progress,
-            )
-            for network in networks
-        ]
+        result = attar.evaluate(
+            opened,
+            test=test_images,
+            train=train_images,
+            backbone=networks,
+            protocols=names,
+            controls=controls,
+            device=device,
+            precision=precision,
+            drop_shared=drop_shared,
+            log=None if out is None else out / "log.jsonl",
+            progress=progress,
+        )
+    if out is not None:
+        _write(result, out)
     if json:
-        print_json(_together([result.as_json() for result in results]))
+        print_json(result.as_json())
         return
-    for result in results:
-        show_evaluation(result)
+    show_evaluation(result)
     folder = str(sets[0] / "images")
     look = f"look at {sets[0] / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
     sys.stdout.flush()
     print(f"Next: {look}", file=sys.stderr)
 
 
-def _together(documents: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
-    """The documents of several backbones as one: their lists, one after the other."""
-    return {name: [entry for document in documents for entry in document[name]] for name in documents[0]}
+def _write(result: Evaluation, out: Path) -> None:
+    """The files of `--out`."""
+    import json
+
+    from attar.evaluation.matrix import as_csv, matrix
+    from attar.files import safe_name, write_bytes, write_text
+    from attar.report import heatmap
+
+    write_text(out / "results.json", json.dumps(result.as_json(), indent=1))
+    write_text(out / "results.csv", as_csv(result))
+    for name in result.tables:
+        write_bytes(out / f"matrix-{safe_name(name)}.png", heatmap(matrix(result, name)))
 
 
-def _training_images(path: Path) -> str | None:
+def training_images(path: Path) -> str | None:
     """What the set's run read its training images from, if that is still there."""
     from attar.run import Run
 

@@ -9,12 +9,16 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from attar.cli.audit import audit
 from attar.cli.backbones import backbones
 from attar.cli.demo import demo
 from attar.cli.distill import distill
 from attar.cli.doctor import doctor
 from attar.cli.evaluate import evaluate
+from attar.cli.export import export
 from attar.cli.features import features
+from attar.cli.inherit import inherit
+from attar.cli.predict import predict
 from attar.cli.verify import verify
 from attar.errors import AttarError
 
@@ -44,6 +48,10 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(distill)
 app.command()(evaluate)
+app.command()(inherit)
+app.command()(predict)
+app.command()(export)
+app.command()(audit)
 app.command()(features)
 app.command()(verify)
 app.command()(backbones)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 _FIGURES = ("loss", "cosine", "worst_class")
 _QUIET_SECONDS = 5
+_REAL = ("random", "centroids", "kmeans", "jpeg")
 _LEGEND = (
-    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, "
-    "sub-centres: the probe on the true means of classes or of their clusters; full: on all images. Differences in "
-    "points with their 95 % interval."
+    "random, centroids: real images, drawn or nearest to their class mean; jpeg: random ones at the bytes of the set; "
+    "ncm: nearest class mean; class-means, sub-centres: the probe on the true means of classes or of their clusters; "
+    "lda, full: classifiers of all images. Gap closed: 0 is random images, 1 is all. Differences in points with their "
+    "95 % interval."
 )
 
 
@@ -82,41 +84,113 @@ class Shown(Progress):
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """The tables of accuracies, differences and remarks, on stdout."""
+    """The tables of accuracies, differences and remarks, on stdout: a matrix where there are several backbones."""
     console = Console()
-    for name in dict.fromkeys(row.table for row in evaluation.rows):
-        console.print(_table(name, [row for row in evaluation.rows if row.table == name]))
-    differences = evaluation.differences()
+    several = len(evaluation.backbones) > 1
+    for name in evaluation.tables:
+        console.print(_matrix(evaluation, name) if several else _table(evaluation, name))
+    differences = [(row, other, found) for row, other, found in evaluation.differences() if row.table == _primary(row)]
     beaten = [
-        f"Real images beat {row.set}: {other.method} {other.accuracy:.1f} against {row.accuracy:.1f} ({row.table})."
+        f"Real images beat {row.set} on {row.evaluated_on}: {other.method} {other.accuracy:.1f} against "
+        f"{row.accuracy:.1f} ({row.table})."
         for row, other, difference in differences
-        if other.method in ("random", "centroids", "kmeans") and difference.verdict == "below"
+        if other.method in _REAL and difference.verdict == "below"
     ]
     compared = [
-        f"{row.set} against {other.method} ({row.table}): {difference.mean:+.1f} points "
-        f"({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}"
+        f"{row.set}{f' on {row.evaluated_on}' if several else ''} against {other.method} ({row.table}): "
+        f"{difference.mean:+.1f} points ({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}"
         for row, other, difference in differences
+        if not several or other is _strongest(evaluation, row)
     ]
+    if evaluation.groups is not None:
+        console.print(_groups(evaluation))
     for text in (_LEGEND, *compared, *beaten, *evaluation.remarks):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(name: str, rows: Sequence[Row]) -> Table:
+def _primary(row: Row) -> str:
+    """The table in which a row is compared: checks of `probe-v1` aren't compared a second time."""
+    return row.table if not row.table.startswith("probe-v1/") else ""
+
+
+def _strongest(evaluation: Evaluation, row: Row) -> Row:
+    """The real images that are hardest to beat."""
+    rivals = [evaluation.rival(row, method) for method in _REAL]
+    return max((rival for rival in rivals if rival is not None), key=lambda rival: rival.accuracy, default=row)
+
+
+def _table(evaluation: Evaluation, name: str) -> Table:
+    rows = [row for row in evaluation.rows if row.table == name]
     table = Table(title=f"{name} on {rows[0].evaluated_on}, {rows[0].n_test} test images", title_justify="left")
-    for heading in ("method", "set", "ipc", "accuracy %", "±", "95 % interval", "bytes"):
+    for heading in ("method", "set", "ipc", "accuracy %", "±", "95 % interval", "gap closed", "bytes"):
         table.add_column(heading, justify="left" if heading in ("method", "set") else "right")
     for row in rows:
+        gap = evaluation.gap(row) if row.distilled_on else None
+        taught = f" from {row.teacher}" if row.teacher else ""
         table.add_row(
-            row.method if row.protocol == name else f"{row.method} ({row.protocol})",
+            (row.method if row.protocol == name else f"{row.method} ({row.protocol})") + taught,
             escape(row.set) if row.distilled_on else "",
             str(row.ipc),
             f"{row.accuracy:.1f}",
             "" if row.ci95 is None else f"{row.std:.1f}",
             "" if row.ci95 is None else f"{row.ci95[0]:.1f} to {row.ci95[1]:.1f}",
+            "" if gap is None else f"{gap:.2f}",
             "" if row.bytes is None else f"{row.bytes:,}",
             style="bold" if row.distilled_on else "",
         )
     return table
+
+
+def _groups(evaluation: Evaluation) -> Table:
+    """What each row reaches on its worst group, beside the average."""
+    table = Table(title="Groups: accuracy in %, of groups with 20 test images or more", title_justify="left")
+    for heading in (
+        "method",
+        "set",
+        "evaluated on",
+        "protocol",
+        "average",
+        "worst group",
+        "mean of groups",
+        "reliance",
+    ):
+        table.add_column(
+            heading, justify="left" if heading in ("method", "set", "evaluated on", "protocol") else "right"
+        )
+    for row in evaluation.rows:
+        found = evaluation.group_table(row)
+        if found is None:
+            continue
+        worst = "" if found.worst is None else f"{found.worst.accuracy:.1f}"
+        reliance = "" if found.reliance is None else f"{found.reliance:+.1f}"
+        names = (row.method, escape(row.set) if row.distilled_on else "", row.evaluated_on, row.table)
+        table.add_row(*names, f"{found.average.accuracy:.1f}", worst, f"{found.group_mean.accuracy:.1f}", reliance)
+    return table
+
+
+def _matrix(evaluation: Evaluation, name: str) -> Table:
+    from attar.evaluation.matrix import matrix
+
+    found = matrix(evaluation, name)
+    title = f"{name}: accuracy in % of {evaluation.rows[0].n_test} test images, by the backbone it is measured on"
+    table = Table(title=title, title_justify="left")
+    table.add_column("method")
+    table.add_column("sets", overflow="fold")
+    for heading in (*found.backbones, "others", "worst"):
+        table.add_column(escape(heading), justify="right")
+    for line in found.lines:
+        row = line.first
+        cells = ["–" if each is None else _with_spread(each) for each in line.rows]
+        others = "" if line.others is None else f"{line.others:.1f}"
+        sets = escape(row.set) if row.distilled_on else ""
+        style = "bold" if row.distilled_on else ""
+        table.add_row(escape(line.label), sets, *cells, others, f"{line.worst:.1f}", style=style)
+    return table
+
+
+def _with_spread(row: Row) -> str:
+    """The accuracy, with its spread over sets or draws."""
+    return f"{row.accuracy:.1f}" + ("" if row.ci95 is None else f" ± {row.std:.1f}")
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -1,6 +1,6 @@
 """Honest accuracies: probes, protocols, and the rows that belong beside a distilled set."""
 
-from attar.evaluation.evaluate import evaluate
+from attar.evaluation.measure import evaluate
 from attar.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from attar.evaluation.rows import Evaluation, Row
 from attar.evaluation.scores import Difference, Summary, paired_difference, summarise

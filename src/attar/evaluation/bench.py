@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from attar.backbones.record import Backbone
+from attar.distilled import png_bytes
+from attar.errors import EvaluationError
+from attar.evaluation.cells import Cells, Predictions
+from attar.evaluation.companions import nearest_neighbour, ridge_probe, tuned_probe
+from attar.evaluation.heads import FullHead, full_head
 from attar.evaluation.probes import adam_probe, bank_views, nearest_mean
 from attar.evaluation.protocols import PROTOCOLS, Protocol
 from attar.features import extract, read_squares
+from attar.files import digest
 from attar.images.source import ImageSource
 from attar.linear import converged_probe
 from attar.progress import Progress
@@ -33,29 +40,46 @@ from attar.synthesis.views import (
 _FRESH_LIMIT_SECONDS = 600
 _SEED = 3407  # where the authors' restarts begin
 _FULL_VIEWS = 8
-
-Correct = Bool[np.ndarray, " test"]
+_TENTH = 10
 
 
 @dataclass(frozen=True)
 class Material:
     """What a probe learns from: images, their labels in the common class order, and how much each image counts."""
 
-    source: ImageSource
-    labels: Int[Tensor, " images"]
-    weights: Float[np.ndarray, " images"]
+    name: str
+    source: ImageSource = field(repr=False)
+    labels: Int[Tensor, " images"] = field(repr=False)
+    weights: Float[np.ndarray, " images"] = field(repr=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of images, labels and weights."""
+        return digest(self.source.hashes(), self.labels.tolist(), self.weights.tolist())
 
 
 class Bench:
-    """Runs probes on one backbone; every method returns which test images were classified right."""
+    """Runs probes on one backbone; every method returns the predicted classes of the test images."""
 
-    def __init__(self, backbone: Backbone, test: ImageSource, classes: tuple[str, ...], progress: Progress):
-        self.backbone, self.classes, self.progress = backbone, classes, progress
-        side = canvas_side(backbone.image_size)
-        scale = (smallest_crop(side), 1.0)
-        self.policy = ViewPolicy(side, backbone.image_size, scale=scale, flip=may_mirror(test, side))
+    def __init__(
+        self, backbone: Backbone, test: ImageSource, classes: tuple[str, ...], cells: Cells, progress: Progress
+    ):
+        self.backbone, self.classes, self.cells, self.progress = backbone, classes, cells, progress
+        self.test = test
+        self._stored: dict[str, int] = {}
+        self.policy = self.policy_for(backbone.image_size)
         self.test_labels = self.labels(test).numpy()
-        self.test_features = self.centre_features(test, "test images")
+        self.fingerprint = digest(backbone.fingerprint, backbone.dtype, self.policy.fingerprint, classes, test.hashes())
+
+    def policy_for(self, crop: int) -> ViewPolicy:
+        """How views of `crop` pixels are cut from images like the test images."""
+        side = canvas_side(crop)
+        return ViewPolicy(side, crop, scale=(smallest_crop(side), 1.0), flip=may_mirror(self.test, side))
+
+    @cached_property
+    def test_features(self) -> Float[Tensor, "test dim"]:
+        """Features of the test images' centre crops."""
+        return self.centre_features(self.test, "test images")
 
     def labels(self, source: ImageSource) -> Int[Tensor, " images"]:
         """The source's labels in the common class order."""
@@ -63,13 +87,25 @@ class Bench:
         order = np.array([position[name] for name in source.classes])
         return torch.from_numpy(order[source.labels])
 
-    def material(self, source: ImageSource, weights: Float[np.ndarray, " images"] | None = None) -> Material:
+    def material(self, name: str, source: ImageSource, weights: Float[np.ndarray, " images"] | None = None) -> Material:
         """`source` as something to learn from; weights are 1 where not given."""
-        return Material(source, self.labels(source), np.ones(len(source)) if weights is None else weights)
+        return Material(name, source, self.labels(source), np.ones(len(source)) if weights is None else weights)
 
     def centre_features(self, source: ImageSource, task: str = "real images") -> Float[Tensor, "images dim"]:
         """Features of the centre crops."""
-        return extract(source, self.backbone, CentreView(self.policy), progress=self.progress, task=task).values[:, 0]
+        cut = CentreView(self.policy)
+        return extract(source, self.backbone, cut, progress=self.progress, task=self._task(task)).values[:, 0]
+
+    def views(self, material: Material, policy: ViewPolicy, count: int, seed: int) -> Float[Tensor, "images views dim"]:
+        """Features of `count` views of each image, the first of which is the centre crop."""
+        cut = RandomViews(policy, count, seed, Stream.PROBE, centre_first=True)
+        task = self._task("probe views")
+        return extract(material.source, self.backbone, cut, progress=self.progress, task=task).values
+
+    def bank(self, source: ImageSource, policy: ViewPolicy, count: int) -> Float[Tensor, "images views dim"]:
+        """Features of `count` random views of each image, the same for every seed: for probes of the authors."""
+        cut = RandomViews(policy, count, 0, Stream.PROBE)
+        return extract(source, self.backbone, cut, progress=self.progress, task=self._task("probe views")).values
 
     def settle(self, wanted: Protocol, images: int) -> Protocol:
         """`lgm-probe` becomes its banked form where fresh views of `images` images would take over ten minutes."""
@@ -84,50 +120,105 @@ class Bench:
         fresh = each * images * 1000 * wanted.restarts < _FRESH_LIMIT_SECONDS
         return wanted if fresh else PROTOCOLS["lgm-probe/bank64"]
 
-    def probe(self, protocol: Protocol, material: Material, seed: int) -> Correct:
-        """The protocol's probe, its views (and start) drawn by `seed`."""
-        if protocol.probe == "adam":
-            views = self._bank(material.source, protocol.views, seed) if protocol.views else self._fresh(material, seed)
-            return self._adam(views, material.labels, seed)
-        cut = RandomViews(self.policy, protocol.views, seed, Stream.PROBE, centre_first=True)
-        features = extract(material.source, self.backbone, cut, progress=self.progress, task="probe views").values
-        return self.converged(protocol, features, material.labels, material.weights)
+    def probe(self, protocol: Protocol, material: Material, seed: int, train: ImageSource | None = None) -> Predictions:
+        """The protocol's probe, its views (and start) drawn by `seed`; `train` is for those that choose a penalty."""
+        compute: dict[str, Callable[[Protocol, Material, int], Predictions]] = {
+            "converged": self._converged,
+            "tuned": partial(self._tuned, train=train),
+            "ridge": self._ridge,
+            "knn": self._nearest,
+            "adam": self._adam,
+        }
+        tuned_on = train.hashes() if protocol.probe == "tuned" and train is not None else None
+        key = (protocol, material.fingerprint, seed, self.fingerprint, tuned_on)
+        return self.cells.answer(
+            self._about(protocol, material.name, seed), key, lambda: compute[protocol.probe](protocol, material, seed)
+        )
 
-    def converged(
-        self,
-        protocol: Protocol,
-        features: Float[Tensor, "images views dim"],
-        labels: Int[Tensor, " images"],
-        weights: Float[np.ndarray, " images"] | None = None,
-    ) -> Correct:
-        """`probe-v1` on features that are already there."""
+    def means(
+        self, protocol: Protocol, name: str, features: Float[Tensor, "rows dim"], labels: Int[Tensor, " rows"]
+    ) -> Predictions:
+        """`probe-v1` on means of features, each of which counts as an image."""
+
+        def compute() -> Predictions:
+            probe = converged_probe(
+                features[:, None], labels, len(self.classes), transform=protocol.transform, penalty=protocol.penalty
+            )
+            return probe.predict(self.test_features.numpy())
+
+        key = (protocol, features.numpy().tobytes(), labels.tolist(), self.fingerprint)
+        return self.cells.answer(self._about(protocol, name, 0), key, compute)
+
+    def head(self, train: ImageSource, recipe: str) -> FullHead:
+        """The classifier of all training images by `recipe`, trained once (heads.py)."""
+        return full_head(train, self.labels(train), self.classes, self.backbone, self.policy, recipe, self.progress)
+
+    def full(self, recipe: str, train: ImageSource) -> Predictions:
+        """The head of all training images by `recipe`."""
+        key = (recipe, train.hashes(), self.labels(train).tolist(), self.fingerprint)
+        about = {"protocol": recipe, "backbone": self.backbone.name, "images": "full", "seed": 0}
+        return self.cells.answer(about, key, lambda: self.head(train, recipe).probe.predict(self.test_features.numpy()))
+
+    def full_adam(self, train: ImageSource, seed: int) -> Predictions:
+        """All training images by the authors' recipe, batch 128 and 100 epochs, on 8 cached views an image."""
+        key = ("lgm-probe/bank8", train.hashes(), self.labels(train).tolist(), seed, self.fingerprint)
+
+        def compute() -> Predictions:
+            views = bank_views(self.bank(train, self.policy, _FULL_VIEWS), _SEED + seed)
+            return self._fit_adam(views, self.labels(train), seed, epochs=100, batch=128)
+
+        return self.cells.answer(self._about(PROTOCOLS["lgm-probe"], "full", seed), key, compute)
+
+    def stored_bytes(self, material: Material) -> int:
+        """Bytes of images as PNG files of the canvas' side, packed as a distilled set's are."""
+        known = self._stored.get(material.fingerprint)
+        if known is None:
+            squares = read_squares(material.source, self.policy.canvas, range(len(material.source)))
+            known = self._stored[material.fingerprint] = sum(len(png_bytes(image)) for image in squares)
+        return known
+
+    def nearest_mean(self, means: Float[np.ndarray, "classes dim"]) -> Predictions:
+        """`ncm`."""
+        return nearest_mean(means, self.test_features.double().numpy())
+
+    def _converged(self, protocol: Protocol, material: Material, seed: int) -> Predictions:
         probe = converged_probe(
-            features,
-            labels,
+            self.views(material, self.policy, protocol.views, seed),
+            material.labels,
             len(self.classes),
             transform=protocol.transform,
             penalty=protocol.penalty,
-            weights=weights,
+            weights=material.weights,
         )
-        return probe.predict(self.test_features.numpy()) == self.test_labels
+        return probe.predict(self.test_features.numpy())
 
-    def full_adam(self, train: ImageSource, seed: int) -> Correct:
-        """All training images by the authors' recipe, batch 128 and 100 epochs, on 8 cached views an image."""
-        return self._adam(self._bank(train, _FULL_VIEWS, seed), self.labels(train), seed, epochs=100, batch=128)
+    def _tuned(self, protocol: Protocol, material: Material, seed: int, *, train: ImageSource | None) -> Predictions:
+        if train is None:
+            raise EvaluationError(f"{protocol.id} chooses its penalty on training images", "give them by --train")
+        features = self.views(material, self.policy, protocol.views, seed)
+        real = self.centre_features(train)[1::_TENTH], self.labels(train)[1::_TENTH]
+        probe = tuned_probe(features, material.labels, len(self.classes), material.weights, *real)
+        return probe.predict(self.test_features.numpy())
 
-    def nearest_mean(self, means: Float[np.ndarray, "classes dim"]) -> Correct:
-        """`ncm`."""
-        return nearest_mean(means, self.test_features.double().numpy()) == self.test_labels
+    def _ridge(self, protocol: Protocol, material: Material, seed: int) -> Predictions:
+        features = self.views(material, self.policy, protocol.views, seed)
+        return ridge_probe(features, material.labels, len(self.classes)).predict(self.test_features.numpy())
 
-    def _adam(self, views: Callable, labels: Int[Tensor, " images"], seed: int, **recipe: int) -> Correct:
+    def _nearest(self, protocol: Protocol, material: Material, seed: int) -> Predictions:
+        features = self.views(material, self.policy, protocol.views, seed)
+        return nearest_neighbour(features, material.labels, self.test_features)
+
+    def _adam(self, protocol: Protocol, material: Material, seed: int) -> Predictions:
+        if protocol.views:
+            views = bank_views(self.bank(material.source, self.policy, protocol.views), _SEED + seed)
+        else:
+            views = self._fresh(material, seed)
+        return self._fit_adam(views, material.labels, seed)
+
+    def _fit_adam(self, views: Callable, labels: Int[Tensor, " images"], seed: int, **recipe: int) -> Predictions:
         classes, dim = len(self.classes), self.backbone.dim
         classifier = adam_probe(views, labels, classes, dim, seed=_SEED + seed, **recipe)
-        return classifier.predict(self.test_features.numpy()) == self.test_labels
-
-    def _bank(self, source: ImageSource, count: int, seed: int) -> Callable[[int, Tensor], Tensor]:
-        cut = RandomViews(self.policy, count, 0, Stream.PROBE)
-        bank = extract(source, self.backbone, cut, progress=self.progress, task="probe views").values
-        return bank_views(bank, _SEED + seed)
+        return classifier.predict(self.test_features.numpy())
 
     def _fresh(self, material: Material, seed: int) -> Callable[[int, Tensor], Tensor]:
         squares = read_squares(material.source, self.policy.canvas, range(len(material.source)))
@@ -140,3 +231,9 @@ class Bench:
             return self.backbone(cut_views(images[chosen.to(images.device)], windows, self.policy)).cpu()
 
         return view
+
+    def _task(self, task: str) -> str:
+        return f"{task}, {self.backbone.name}"
+
+    def _about(self, protocol: Protocol, material: str, seed: int) -> dict[str, object]:
+        return {"protocol": protocol.id, "backbone": self.backbone.name, "images": material, "seed": seed}

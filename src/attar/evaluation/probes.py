@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -29,20 +29,47 @@ def adam_probe(
     Source: src/distillation/eval.py of linear-gradient-matching, on one GPU, in fp32.
     """
     random = torch.Generator().manual_seed(seed)
-    weights = (0.01 * torch.randn(classes, dim, generator=random)).requires_grad_()
-    bias = torch.zeros(classes, requires_grad=True)
-    size = min(batch, len(labels))
-    optimiser = torch.optim.Adam([weights, bias], lr=0.001 * size / 256, fused=True)
+    weights, bias = new_classifier(classes, dim, random)
+
+    def loss(epoch: int, images: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        return torch.nn.functional.cross_entropy(view(epoch, images) @ weights.T + bias, labels[images])
+
+    train(loss, [weights, bias], len(labels), rate=0.001, random=random, epochs=epochs, batch=batch)
+    return LinearClassifier(weights.detach().numpy(), bias.detach().numpy(), iterations=epochs)
+
+
+def new_classifier(
+    classes: int, dim: int, random: torch.Generator
+) -> tuple[Float[Tensor, "classes dim"], Float[Tensor, " classes"]]:
+    """Weights and bias to train, as the authors start them."""
+    weights = 0.01 * torch.randn(classes, dim, generator=random)
+    return weights.requires_grad_(), torch.zeros(classes, requires_grad=True)
+
+
+def train(
+    loss: Callable[[int, Int[Tensor, " batch"]], Float[Tensor, ""]],
+    parameters: Sequence[Tensor],
+    images: int,
+    *,
+    rate: float,
+    random: torch.Generator,
+    epochs: int,
+    batch: int,
+) -> None:
+    """Minimise `loss(epoch, images)` as the authors do: every image once an epoch, shuffled, and Adam.
+
+    The learning rate is `rate` · batch / 256, falling to 0 along a cosine over the epochs.
+    """
+    size = min(batch, images)
+    optimiser = torch.optim.Adam(parameters, lr=rate * size / 256, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     for epoch in range(epochs):
-        for images in torch.randperm(len(labels), generator=random).split(size):
-            features = view(epoch, images)
-            loss = torch.nn.functional.cross_entropy(features @ weights.T + bias, labels[images])
+        for chosen in torch.randperm(images, generator=random).split(size):
+            value = loss(epoch, chosen)
             optimiser.zero_grad()
-            loss.backward()
+            value.backward()
             optimiser.step()
         schedule.step()
-    return LinearClassifier(weights.detach().numpy(), bias.detach().numpy(), iterations=epochs)
 
 
 def bank_views(

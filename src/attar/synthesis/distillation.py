@@ -6,7 +6,6 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 import attar.distilled as distilled
-from attar.backbones.record import Backbone
+from attar.backbones.record import Backbone, told_apart
 from attar.devices import free_bytes, keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png, preview
 from attar.errors import SettingsError, nearest
@@ -68,7 +67,7 @@ def distill(
     """
     settings, out = settings or choose_settings(), Path(out)
     build = _objective(settings)
-    backbones = _told_apart([backbone] if isinstance(backbone, Backbone) else list(backbone))
+    backbones = told_apart([backbone] if isinstance(backbone, Backbone) else list(backbone))
     _check(source, backbones, settings)
     distilled.check_place(out)
     place = pick_device(device)
@@ -204,16 +203,6 @@ def _check(source: ImageSource, backbones: Sequence[Backbone], settings: Setting
                 f"the settings ask for {settings.normalise} normalisation, and {each.name} has {each.normalise}",
                 f"make it by attar.backbone(..., normalise={settings.normalise!r})",
             )
-
-
-def _told_apart(backbones: list[Backbone]) -> list[Backbone]:
-    """The backbones under names that are all different: the second resnet18 is resnet18#2."""
-    names = [each.name for each in backbones]
-    counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
-    return [
-        each if count == 1 else replace(each, name=f"{each.name}#{count}")
-        for each, count in zip(backbones, counts, strict=True)
-    ]
 
 
 def _groups_fingerprint(source: ImageSource, settings: Settings) -> str | None:

@@ -1,0 +1,62 @@
+"""Heads are put into a distilled set, and the classifier takes them from there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attar
+from attar.distilled import Origin, write
+from attar.errors import EvaluationError
+from attar.features import read_squares
+from small import CLASSES, coloured, manifest, small_backbone
+
+TRAIN, TEST = coloured(20), coloured(30, seed=1)
+
+
+@pytest.fixture
+def teacher():
+    return small_backbone(0)
+
+
+@pytest.fixture
+def made(tmp_path, teacher):
+    source = coloured(2, seed=50)
+    origin = [Origin(name=teacher.name, fingerprint=teacher.fingerprint)]
+    record = manifest(CLASSES, image_side=8, settings={}, backbones=origin)
+    return write(tmp_path / "x", read_squares(source, 8, range(6)), source.labels, manifest=record)
+
+
+def accuracy(distilled, backbone) -> float:
+    classifier = attar.classifier(distilled, backbone, device="cpu")
+    images = torch.from_numpy(read_squares(TEST, backbone.image_size, range(len(TEST)))) / 255
+    return 100 * float((classifier(images).argmax(1).numpy() == TEST.labels).mean())
+
+
+def test_the_own_backbone_gets_the_classifier_of_all_images_and_others_inherit_it(made, teacher):
+    student = small_backbone(1)
+    with_heads = attar.inherit(made, train=TRAIN, backbones=[student, teacher], device="cpu")
+    known = {head.backbone: (head.protocol, head.teacher) for head in with_heads.heads}
+    assert known == {"small-0": ("full", None), "small-1": ("inherit-ridge-v1", "small-0")}
+    assert attar.classifier(with_heads, student, device="cpu").protocol == "inherit-ridge-v1"
+    row = attar.evaluate([made], test=TEST, train=TRAIN, backbone=teacher, device="cpu").row("full", "probe-v1")
+    assert accuracy(with_heads, teacher) == pytest.approx(row.accuracy, abs=4)  # another crop of the same images
+    assert accuracy(with_heads, student) > 60
+    assert with_heads.parts["heads"] > 2 * 4 * 3 * 29 and with_heads.parts["images"] == made.parts["images"]
+
+
+def test_inheriting_again_replaces_the_head(made, teacher):
+    for _ in range(2):
+        made = attar.inherit(made, train=TRAIN, backbones=[teacher], device="cpu")
+    assert len(made.heads) == 1
+    assert attar.load(made.path).heads[0].accuracy == made.heads[0].accuracy is not None
+
+
+def test_nothing_is_inherited_from_a_backbone_that_did_not_distil(made):
+    with pytest.raises(EvaluationError, match="was distilled on small-0, which is not among"):
+        attar.inherit(made, train=TRAIN, backbones=[small_backbone(2)], device="cpu")
+
+
+def test_other_classes_are_refused(made, teacher):
+    with pytest.raises(EvaluationError, match="lacks cow"):
+        attar.inherit(made, train=coloured(9, classes=("ant", "bee")), backbones=[teacher], device="cpu")
