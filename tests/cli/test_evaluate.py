@@ -17,6 +17,11 @@ BOTH = [*SMALL, *SMALL, "--image-size", 8, "--image-size", 12]
 QUICK = ["--steps", "4", "--set", "statistics_views=0"]
 
 
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture
 def made(tmp_path, attar, train):
     """A set distilled on the first backbone of BOTH."""

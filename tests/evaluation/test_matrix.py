@@ -76,3 +76,20 @@ def test_the_spreadsheet_has_a_line_a_row_and_runs_nothing(evaluation):
     lines = list(csv.DictReader(io.StringIO(as_csv(spoilt))))
     assert len(lines) == len(spoilt.rows) and lines[-1]["method"] == "'=cmd()"
     assert lines[0]["accuracy"] == "90.0" and lines[0]["gap_closed"] == "0.857" and lines[0]["bytes"] == "100"
+
+
+def test_rankings_compare_with_hard_labels_and_with_the_same_preprocessing(evaluation):
+    """real .90, distilled .50 with hard labels and .60 with its own head, random .40 with that head: 22.85 %."""
+    for suffix in ("", "/imagenet"):
+        tables = "probe-v1" + suffix, "inherit-ridge-v1" + suffix
+        rows = (
+            row("sfm", "b", 5, distilled_on=("a",), table=tables[0]),
+            row("full", "b", 9, table=tables[0], ipc=50),
+            row("random", "b", 2, table=tables[0]),
+            row("sfm", "b", 6, distilled_on=("a",), table=tables[1], teacher="a"),
+            row("random", "b", 4, table=tables[1], teacher="a"),
+        )
+        found = Evaluation(rows, LABELS, ())
+        assert found.ranking(rows[3])["lrs"] == pytest.approx(0.2285, abs=5e-5)
+        assert found.gap(rows[3]) == pytest.approx(2 / 5)
+        assert not rows[0].is_check and row("sfm", "b", 5, table="probe-v1/std" + suffix).is_check

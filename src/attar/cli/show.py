@@ -89,7 +89,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     several = len(evaluation.backbones) > 1
     for name in evaluation.tables:
         console.print(_matrix(evaluation, name) if several else _table(evaluation, name))
-    differences = [(row, other, found) for row, other, found in evaluation.differences() if row.table == _primary(row)]
+    differences = [(row, other, found) for row, other, found in evaluation.differences() if not row.is_check]
     beaten = [
         f"Real images beat {row.set} on {row.evaluated_on}: {other.method} {other.accuracy:.1f} against "
         f"{row.accuracy:.1f} ({row.table})."
@@ -106,11 +106,6 @@ def show_evaluation(evaluation: Evaluation) -> None:
         console.print(_groups(evaluation))
     for text in (_LEGEND, *compared, *beaten, *evaluation.remarks):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _primary(row: Row) -> str:
-    """The table in which a row is compared: checks of `probe-v1` aren't compared a second time."""
-    return row.table if not row.table.startswith("probe-v1/") else ""
 
 
 def _strongest(evaluation: Evaluation, row: Row) -> Row:

@@ -20,7 +20,7 @@ def tuned_probe(
     held_out: Float[Tensor, "rows dim"],
     held_out_labels: Int[Tensor, " rows"],
 ) -> ConvergedProbe:
-    """`probe-v1` with that of 15 penalties, 1e-6 to 10, that is best on the held-out rows; ties go to the larger.
+    """`probe-v1` with that of 15 penalties, 1e-6 to 10, that is best on the rows held out; ties go to the larger.
 
     Penalties are tried from large to small, each from the solution before.
     """

@@ -63,7 +63,14 @@ def full_head(
 ) -> FullHead:
     """The head of `train` on `backbone` by `recipe`, its logits in the order of `classes` (which `labels` follow)."""
     fingerprint = digest(
-        _VERSION, recipe, train.hashes(), labels.tolist(), tuple(classes), backbone.fingerprint, policy.fingerprint
+        _VERSION,
+        recipe,
+        train.hashes(),
+        labels.tolist(),
+        tuple(classes),
+        backbone.fingerprint,
+        str(backbone.dtype),
+        policy.fingerprint,
     )
     file = cache_folder() / "heads" / f"{fingerprint}.safetensors"
     known = _read(file, recipe, fingerprint)
@@ -109,7 +116,7 @@ def _closed_form(
     """Ridge or LDA on features of length 1; of its settings the one that is best on a tenth held out within."""
     scaling = Scaling("l2")
     rows = torch.from_numpy(scaling(features.double().numpy()))
-    kept, held_out = _hold_out(labels)
+    kept, held_out = hold_out(labels)
 
     def fit(chosen: Int[Tensor, " chosen"], setting: float) -> LinearClassifier:
         statistics = ClassStatistics.of(rows[chosen], labels[chosen], classes, scatter="pooled")
@@ -126,7 +133,7 @@ def _closed_form(
     return ConvergedProbe(scaling, fit(torch.arange(len(rows)), best))
 
 
-def _hold_out(labels: Int[Tensor, " images"]) -> tuple[Int[Tensor, " kept"], Int[Tensor, " held_out"]]:
+def hold_out(labels: Int[Tensor, " images"]) -> tuple[Int[Tensor, " kept"], Int[Tensor, " held_out"]]:
     """Positions of all but every tenth image of each class, and of those; a class of one image keeps it."""
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
@@ -141,7 +148,7 @@ def _held_out_accuracy(
     fit: _Fit,
 ) -> float | None:
     """Percent right on a tenth of each class, by what the other nine tenths teach; None where that tenth is empty."""
-    kept, held_out = _hold_out(labels)
+    kept, held_out = hold_out(labels)
     if not len(held_out):
         return None
     predicted = fit(features[kept], labels[kept]).predict(centres[held_out][:, 0].numpy())

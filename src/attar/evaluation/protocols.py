@@ -3,13 +3,13 @@
     probe-v1                converged softmax regression on 20 views an image, features scaled to length 1
     probe-v1/std            the same with standardised features, as a check
     probe-v1/centre         the same on the centre crops alone, without random views
-    probe-v1/tuned          the same with the penalty that is best on a held-out tenth of the training images
+    probe-v1/tuned          the same with the penalty that is best on a tenth of the training images
     ridge-v1                ridge regression to one-hot labels on the same rows, penalty by leaving images out
     knn-v1                  the class of the nearest of these views (cosine)
     lgm-probe               the probe of LGM and SFM: fresh views, Adam, 1000 epochs, far from converged at few images
     lgm-probe/bank64        the same on 64 cached views an image
     inherit-ridge-v1        a classifier of all real images on another backbone, carried over by ridge regression
-    inherit-authors/bank64  the same by the recipe of SFM's authors, on 64 cached views an image
+    inherit-authors/bank20  the same by the recipe of SFM's authors, on 20 cached views an image
     kd/bank20, joint/bank20 the authors' two other ways: distillation of its answers, and joint training
 
 The last four use the images to align two backbones, and a classifier that has seen all real images: their numbers

@@ -46,7 +46,7 @@ def about(group: Sequence[DistilledSet]) -> dict[str, object]:
         "set": ", ".join(one.path.name for one in group),
         "distilled_on": tuple(origin.name for origin in first.backbones),
         "ipc": first.ipc,
-        "bytes": group[0].bytes,
+        "bytes": round(first.scores.get("jpeg_bytes", group[0].bytes)),
     }
 
 
@@ -71,7 +71,8 @@ def random_materials(bench: Bench, train: ImageSource, ipc: int) -> list[Materia
 def centroid_material(bench: Bench, train: ImageSource, ipc: int) -> Material:
     """The `ipc` real images of each class nearest to the class mean on this bench's backbone."""
     features, labels = bench.centre_features(train).numpy(), bench.labels(train).numpy()
-    return bench.material("centroids", train.subset(centroid_images(features, labels, len(bench.classes), ipc)))
+    indices = centroid_images(features, labels, len(bench.classes), ipc, hashes=train.hashes())
+    return bench.material("centroids", train.subset(indices))
 
 
 def noise_materials(bench: Bench, ipc: int) -> list[Material]:
@@ -184,7 +185,7 @@ def reference_rows(bench: Bench, chosen: Protocol, train: ImageSource) -> Iterat
         if int(train.counts.min()) >= _LDA_IMAGES:
             lda = protocol_id(bench, "lda")
             yield row_of(bench, chosen, [[bench.full("lda", train)]], method="lda", ipc=each, protocol=lda)
-    recipe = {"converged": chosen.id, "ridge": "ridge"}.get(chosen.probe, "probe-v1")
+    recipe = {"converged": chosen.id, "tuned": chosen.id, "ridge": "ridge"}.get(chosen.probe, "probe-v1")
     about = {"protocol": protocol_id(bench, recipe)}
     yield row_of(bench, chosen, [[bench.full(recipe, train)]], method="full", ipc=each, **about)
 

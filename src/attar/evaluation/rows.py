@@ -13,6 +13,7 @@ from attar.evaluation.group_scores import GroupTable, group_table
 from attar.evaluation.ranking import augmentation_robust_score, label_robust_score
 from attar.evaluation.scores import Difference, gap_closed, gap_interval, paired_difference, summarise
 
+_IMAGENET = "/imagenet"  # ends the name of a protocol under ImageNet's mean and std in place of the backbone's own
 _RIVALS = ("random", "centroids", "kmeans", "jpeg", "noise", "sub-centres", "class-means", "full")
 _PER_IPC = ("random", "centroids", "kmeans", "noise", "sub-centres")
 
@@ -44,6 +45,15 @@ class Row:
     table: str = field(repr=False)
     correct: Float[np.ndarray, "sets test"] = field(repr=False)
     confusion: Int[np.ndarray, "classes classes"] = field(repr=False)
+
+    def beside(self, protocol: str) -> str:
+        """The name that `protocol` has where this row's backbone was used with the same preprocessing."""
+        return protocol + (_IMAGENET if self.table.endswith(_IMAGENET) else "")
+
+    @property
+    def is_check(self) -> bool:
+        """Whether it stands in a table that only checks `probe-v1`."""
+        return self.table.removesuffix(_IMAGENET).startswith("probe-v1/")
 
     @property
     def per_class(self) -> list[float]:
@@ -126,7 +136,7 @@ class Evaluation:
         ipc = row.ipc if method in _PER_IPC else None
         found = self.row(method, row.table, ipc, evaluated_on=row.evaluated_on, teacher=row.teacher)
         if found is None and row.teacher is not None:  # all images and class means inherit from nobody
-            return self.row(method, "probe-v1", ipc, evaluated_on=row.evaluated_on)
+            return self.row(method, row.beside("probe-v1"), ipc, evaluated_on=row.evaluated_on)
         return found
 
     def differences(self) -> list[tuple[Row, Row, Difference]]:
@@ -158,7 +168,7 @@ class Evaluation:
         stands beside it, `ars` where the probe with and without random views does (evaluation.md 8)."""
         scores = {}
         random, full = self.rival(row, "random"), self.rival(row, "full")
-        hard = self._same_set(row, "probe-v1")
+        hard = self._same_set(row, row.beside("probe-v1"))
         if random is not None and full is not None and hard is not None:
             scores["lrs"] = label_robust_score(
                 real_hard=full.accuracy / 100,
@@ -166,8 +176,8 @@ class Evaluation:
                 synthetic_any=row.accuracy / 100,
                 random_any=random.accuracy / 100,
             )
-        plain = self._same_set(row, "probe-v1/centre")
-        if row.table == "probe-v1" and random is not None and plain is not None:
+        plain = self._same_set(row, row.beside("probe-v1/centre"))
+        if row.table == row.beside("probe-v1") and random is not None and plain is not None:
             random_plain = self.rival(plain, "random")
             if random_plain is not None:
                 scores["ars"] = augmentation_robust_score(

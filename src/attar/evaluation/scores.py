@@ -141,7 +141,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def wilson(right: int | float, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share, as fractions, from `right` of `n` (1 or more); for groups too small for other intervals.
+    """95 % Wilson interval of a share, as fractions, from `right` of `n` (1 or more): good for small groups too.
 
     `right` need not be whole: it may be a mean over seeds, which tell of the same `n` images and make them no more.
 

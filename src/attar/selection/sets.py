@@ -20,7 +20,7 @@ from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run, Value
 from attar.selection.methods import LIKE_A_SET, SELECTIONS, Task
-from attar.synthesis.distillation import _found_again, _refuse_other_set, data_name
+from attar.synthesis.distillation import found_again, refuse_other_set, data_name
 
 
 def select(
@@ -66,6 +66,7 @@ def select(
     run = Run.beside(out)
     with run.alone():
         if not restart:
+            run.refuse_others(asked)
             if _is_made(out, asked, source):
                 progress.note(f"{out} is finished; nothing to do.")
                 return distilled.load(out)
@@ -73,7 +74,7 @@ def select(
         picked = SELECTIONS[method](task)
         identity = _identity(asked, source)  # after the selection, whose pass over the images finds their hashes
         run = Run.begin(out, identity, restart=restart)
-        run.note_place(process=str(os.getpid()), **_found_again(source.location))
+        run.note_place(process=str(os.getpid()), **found_again(source.location))
         scores = {"seconds": round(time.monotonic() - started, 1), **picked.figures}
         return distilled.write(
             out,
@@ -151,8 +152,8 @@ def _is_made(out: Path, asked: Mapping[str, Value], source: ImageSource) -> bool
     """Whether the set at `out` is what is asked for; SettingsError where it is another one."""
     if not (out / "attar.json").is_file():
         return False
-    _refuse_other_set(out, asked)  # before all images are read for their fingerprint
-    _refuse_other_set(out, _identity(asked, source))
+    refuse_other_set(out, asked)  # before all images are read for their fingerprint
+    refuse_other_set(out, _identity(asked, source))
     return True
 
 

@@ -88,7 +88,7 @@ def distill(
     with run.alone():
         if not restart:
             run.refuse_others(asked)
-            _refuse_other_set(out, asked)
+            refuse_other_set(out, asked)
         known = source.examined(range(len(source)))
         if known and not restart and (finished := _finished(out, asked, source)) is not None:
             progress.note(f"{out} is finished; nothing to do.")
@@ -257,12 +257,12 @@ def _finished(out: Path, asked: Mapping[str, Value], source: ImageSource) -> Dis
     if not (out / "attar.json").is_file():
         return None
     identity = _identity(asked, source)
-    _refuse_other_set(out, identity)
+    refuse_other_set(out, identity)
     done = distilled.load(out)
     return done if done.manifest.settings == identity else None
 
 
-def _refuse_other_set(out: Path, settings: Mapping[str, Value]) -> None:
+def refuse_other_set(out: Path, settings: Mapping[str, Value]) -> None:
     """SettingsError where the set at `out` was made otherwise, unless a run with these settings is to replace it."""
     if not (out / "attar.json").is_file() or Run.beside(out).follows(settings):
         return
@@ -289,10 +289,10 @@ def _note_places(run: Run, source: ImageSource, chunk: int, place: torch.device,
     ]
     if moved and run.started:
         progress.note(f"Continuing elsewhere ({', '.join(moved)}): pixels may differ in their last bit.")
-    run.note_place(**places, **_found_again(source.location))
+    run.note_place(**places, **found_again(source.location))
 
 
-def _found_again(location: str) -> dict[str, str]:
+def found_again(location: str) -> dict[str, str]:
     """{"train": what opens the same images from any folder}; nothing where they were made in memory."""
     parts = location.split("+")
     if all(Path(part).exists() or part.endswith(".tar") for part in parts):

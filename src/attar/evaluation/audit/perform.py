@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from attar.backbones.record import Backbone
-from attar.devices import pick_device
+from attar.devices import keep_freed_memory, pick_device
 from attar.distilled import DistilledSet
 from attar.errors import EvaluationError
 from attar.evaluation.audit.calibration import discoveries, fewest_found, p_values, wanted
@@ -45,6 +45,7 @@ def audit(
     """
     if len(train) < 2:
         raise EvaluationError(f"{train.location} has {len(train)} image(s) to search", "Give the training images.")
+    keep_freed_memory()
     place = pick_device(device)
     networks = [one.to(device=place) for one in backbones]
     reals = Thumbnails.of(train, progress, "training images")

@@ -146,16 +146,15 @@ def _compare(
     device: torch.device,
 ) -> Float[Tensor, " pairs"]:
     """Structural similarity of each candidate's picture and window, on 128 pixels."""
-    large = pictures.large(range(len(pictures)))
+    large = equalised(pictures.large(range(len(pictures))))
     similarities = torch.empty(len(windows))
     for block in candidates.image.unique().split(_BLOCK):
         images = train.large(block.tolist())
-        for some in torch.isin(candidates.image, block).nonzero()[:, 0].split(_BLOCK):
+        for some in torch.isin(candidates.image, block).nonzero()[:, 0].split(_pairs(device) // 4):
             seen = images[torch.searchsorted(block, candidates.image[some])].to(device)
             wanted = large[candidates.picture[some]]
             wanted = torch.where(candidates.flipped[some, None, None], wanted.flip(-1), wanted).to(device)
-            cut = _cut(seen, windows[some].to(device) / SMALL)
-            similarities[some] = ssim(equalised(cut), equalised(wanted)).cpu()
+            similarities[some] = ssim(equalised(_cut(seen, windows[some].to(device) / SMALL)), wanted).cpu()
     return similarities
 
 
