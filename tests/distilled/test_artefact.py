@@ -321,3 +321,12 @@ def test_a_record_that_was_altered_is_told_by_verify(tmp_path, change):
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(ArtefactError, match=r"altered: attar\.json"):
         load(tmp_path / "x").verify()
+
+
+def test_the_card_says_whether_images_are_real(tmp_path):
+    images, labels = np.zeros((3, 3, 7, 7), dtype=np.uint8), np.arange(3)
+    for name, sources in (("made", None), ("chosen", ["a.jpg", "b.jpg", "c.jpg"])):
+        write(tmp_path / name, images, labels, manifest=manifest(ipc=1), sources=sources)
+    made, chosen = ((tmp_path / name / "README.md").read_text() for name in ("made", "chosen"))
+    assert "1 synthetic image a class, distilled from" in made and "These are photos" not in made
+    assert "1 real image a class, chosen among" in chosen and "These are photos" in chosen

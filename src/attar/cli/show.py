@@ -169,17 +169,16 @@ def _matrix(evaluation: Evaluation, name: str) -> Table:
     found = matrix(evaluation, name)
     title = f"{name}: accuracy in % of {evaluation.rows[0].n_test} test images, by the backbone it is measured on"
     table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    table.add_column("sets", overflow="fold")
+    table.add_column("method", overflow="fold")
     for heading in (*found.backbones, "others", "worst"):
-        table.add_column(escape(heading), justify="right")
+        table.add_column(escape(heading), justify="right", overflow="fold")
+    labels = [line.label for line in found.lines]
     for line in found.lines:
-        row = line.first
         cells = ["–" if each is None else _with_spread(each) for each in line.rows]
         others = "" if line.others is None else f"{line.others:.1f}"
-        sets = escape(row.set) if row.distilled_on else ""
-        style = "bold" if row.distilled_on else ""
-        table.add_row(escape(line.label), sets, *cells, others, f"{line.worst:.1f}", style=style)
+        label = line.label if labels.count(line.label) == 1 else f"{line.label}: {line.first.set}"
+        style = "bold" if line.first.distilled_on else ""
+        table.add_row(escape(label), *cells, others, f"{line.worst:.1f}", style=style)
     return table
 
 

@@ -239,7 +239,7 @@ def write(
         if train_hashes:
             known = np.sort(np.array([int.from_bytes(value[:8], "big") for value in train_hashes], dtype=np.uint64))
             write_bytes(temporary / "provenance" / "train.safetensors", safetensors_bytes({"sha256": known}))
-        write_text(temporary / "README.md", card(manifest))
+        write_text(temporary / "README.md", card(manifest, real=any(sources or ())))
         written = sorted(file for file in temporary.rglob("*") if file.is_file())
         files = {file.relative_to(temporary).as_posix(): sha256(file) for file in written}
         complete = manifest.model_copy(update={"folders": list(folders), "files": files})

@@ -7,8 +7,11 @@ import json
 from attar.distilled.manifest import Manifest
 
 
-def card(manifest: Manifest) -> str:
-    """Markdown with a YAML head that points loaders at images/ alone."""
+def card(manifest: Manifest, *, real: bool = False) -> str:
+    """Markdown with a YAML head that points loaders at images/ alone; `real` images were chosen, not made."""
+    plural = "s" if manifest.ipc > 1 else ""
+    kind = f"real image{plural} a class, chosen among" if real else f"synthetic image{plural} a class, distilled from"
+    people = "These are photos" if real else "Synthetic images may still resemble people in the training photos"
     backbones = ", ".join(f"`{origin.name}` (licence: {origin.licence})" for origin in manifest.backbones)
     settings = "\n".join(f"| {_cell(k)} | {_cell(v)} |" for k, v in manifest.settings.items())
     classes = "\n".join(
@@ -33,7 +36,7 @@ configs:
 
 ![every class](preview.png)
 
-{len(manifest.classes)} classes, {manifest.ipc} synthetic image{"s" if manifest.ipc > 1 else ""} a class, distilled from
+{len(manifest.classes)} classes, {manifest.ipc} {kind}
 {manifest.train_images:,} images with the method `{manifest.method}` on {backbones}.
 
 The images are PNG files of {manifest.image_side} x {manifest.image_side} pixels in one folder a class, which
@@ -43,8 +46,8 @@ are. `attar.json` holds the class order, all settings and the SHA-256 of every f
 ## Licence and people
 
 A distilled set is derived from its training images and its backbone; the licences of both apply (backbone: above;
-data: {_cell(manifest.data.name)}, licence {_cell(manifest.data.licence)}). Synthetic images may still resemble people
-in the training photos: treat the set with the care that the photos ask for.
+data: {_cell(manifest.data.name)}, licence {_cell(manifest.data.licence)}). {people}:
+treat the set with the care that the photos ask for.
 
 ## Settings
 

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-
 _STARTS = 4
 
 

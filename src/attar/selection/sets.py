@@ -20,7 +20,7 @@ from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run, Value
 from attar.selection.methods import LIKE_A_SET, SELECTIONS, Task
-from attar.synthesis.distillation import found_again, refuse_other_set, data_name
+from attar.synthesis.distillation import data_name, found_again, refuse_other_set
 
 
 def select(
