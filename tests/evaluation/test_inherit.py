@@ -60,3 +60,12 @@ def test_nothing_is_inherited_from_a_backbone_that_did_not_distil(made):
 def test_other_classes_are_refused(made, teacher):
     with pytest.raises(EvaluationError, match="lacks cow"):
         attar.inherit(made, train=coloured(9, classes=("ant", "bee")), backbones=[teacher], device="cpu")
+
+
+def test_probabilities_of_heads_fit_images_that_they_have_not_seen(made, teacher):
+    """The mean largest probability is near the share of right answers."""
+    made = attar.inherit(made, train=TRAIN, backbones=[teacher, small_backbone(1)], device="cpu")
+    images = torch.from_numpy(read_squares(TEST, 8, range(len(TEST)))) / 255
+    for backbone in (teacher, small_backbone(1)):
+        sure, answers = attar.classifier(made, backbone, device="cpu")(images).softmax(1).max(1)
+        assert float(sure.mean()) == pytest.approx(float((answers.numpy() == TEST.labels).mean()), abs=0.15)

@@ -2,7 +2,8 @@
 
 from attar.evaluation.measure import evaluate
 from attar.evaluation.protocols import PROTOCOLS, Protocol, protocol
-from attar.evaluation.rows import Evaluation, Row
+from attar.evaluation.result import Evaluation
+from attar.evaluation.rows import Row
 from attar.evaluation.scores import Difference, Summary, paired_difference, summarise
 
 __all__ = [

@@ -26,13 +26,21 @@ from attar.evaluation.protocols import PROTOCOLS
 from attar.features import ClassStatistics, extract
 from attar.files import cache_folder, digest
 from attar.images.source import ImageSource
-from attar.linear import ConvergedProbe, LinearClassifier, Scaling, converged_probe, lda_classifier, ridge_classifier
+from attar.linear import (
+    ConvergedProbe,
+    LinearClassifier,
+    Scaling,
+    converged_probe,
+    lda_classifier,
+    ridge_classifier,
+    temperature,
+)
 from attar.progress import Progress
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy
 from attar.tensors import read_tensors, write_tensors
 
-_VERSION = "heads-1"  # counts up when the same key would give another head
+_VERSION = "heads-2"  # counts up when the same key would give another head
 _TENTH = 10
 _VIEWS = 8
 _RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-6, 4))  # of the mean eigenvalue
@@ -44,11 +52,13 @@ RECIPES = ("probe-v1", "probe-v1/std", "lgm", "ridge", "lda")
 @dataclass(frozen=True)
 class FullHead:
     """A classifier of all training images, and its accuracy in percent on a tenth of them held out by the same recipe
-    (None where some class is too small to hold any out). `fingerprint` is of everything that decided it."""
+    (None where some class is too small to hold any out). Its logits divided by `temperature` give probabilities that
+    fit that tenth; `fingerprint` is of everything that decided it."""
 
     recipe: str
     probe: ConvergedProbe
     accuracy: float | None
+    temperature: float
     fingerprint: str
 
 
@@ -81,7 +91,7 @@ def full_head(
     centres = extract(train, backbone, CentreView(policy), progress=progress, task=task).values
     features = extract(train, backbone, views, progress=progress, task=task).values if recipe == "lgm" else centres
     fit = _fitter(recipe, len(classes))
-    head = FullHead(recipe, fit(features, labels), _held_out_accuracy(centres, features, labels, fit), fingerprint)
+    head = FullHead(recipe, fit(features, labels), *_held_out(centres, features, labels, fit), fingerprint)
     _write(file, head)
     return head
 
@@ -141,18 +151,19 @@ def hold_out(labels: Int[Tensor, " images"]) -> tuple[Int[Tensor, " kept"], Int[
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
-def _held_out_accuracy(
+def _held_out(
     centres: Float[Tensor, "images 1 dim"],
     features: Float[Tensor, "images views dim"],
     labels: Int[Tensor, " images"],
     fit: _Fit,
-) -> float | None:
-    """Percent right on a tenth of each class, by what the other nine tenths teach; None where that tenth is empty."""
+) -> tuple[float | None, float]:
+    """(percent right, temperature) on a tenth of each class of what the others teach; (None, 1) without that tenth."""
     kept, held_out = hold_out(labels)
     if not len(held_out):
-        return None
-    predicted = fit(features[kept], labels[kept]).predict(centres[held_out][:, 0].numpy())
-    return float(100 * np.mean(predicted == labels[held_out].numpy()))
+        return None, 1.0
+    logits = fit(features[kept], labels[kept]).logits(centres[held_out][:, 0].numpy())
+    known = labels[held_out].numpy()
+    return float(100 * np.mean(logits.argmax(1) == known)), temperature(logits, known)
 
 
 def _read(file: Path, recipe: str, fingerprint: str) -> FullHead | None:
@@ -163,9 +174,11 @@ def _read(file: Path, recipe: str, fingerprint: str) -> FullHead | None:
         about = json.loads(metadata["head"])
         scaling = Scaling(about["scaling"], arrays.get("shift"), arrays.get("scale"))
         classifier = LinearClassifier(arrays["weights"], arrays["bias"])
+        return FullHead(
+            recipe, ConvergedProbe(scaling, classifier), about["accuracy"], about["temperature"], fingerprint
+        )
     except (OSError, FileError, KeyError, ValueError):
         return None
-    return FullHead(recipe, ConvergedProbe(scaling, classifier), about["accuracy"], fingerprint)
 
 
 def _write(file: Path, head: FullHead) -> None:
@@ -177,7 +190,8 @@ def _write(file: Path, head: FullHead) -> None:
         "scale": scaling.scale,
     }
     tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items() if array is not None}
+    about = {"scaling": scaling.kind, "accuracy": head.accuracy, "temperature": head.temperature}
     try:
-        write_tensors(file, tensors, {"head": json.dumps({"scaling": scaling.kind, "accuracy": head.accuracy})})
+        write_tensors(file, tensors, {"head": json.dumps(about)})
     except (OSError, FileError):
         return  # the head is at hand; the next run trains it again

@@ -14,6 +14,7 @@ from attar.evaluation.checks import common_classes
 from attar.evaluation.inherited import Inheritance
 from attar.evaluation.protocols import protocol
 from attar.images.source import ImageSource
+from attar.linear import temperature
 from attar.progress import SILENT, Progress
 
 
@@ -30,8 +31,9 @@ def inherit(
 
     On backbones that the set was distilled on it is `probe-v1` of all training images; on others the same classifier
     carried over by ridge regression (`inherit-ridge-v1`), for which the set's images align the two backbones
-    (sfm.md 12). Heads of the same backbones are replaced. Raises EvaluationError where the classes differ, and where no
-    backbone of the set is among `backbones` to inherit from.
+    (sfm.md 12). Each is brought to the temperature at which its probabilities fit training images. Heads of the same
+    backbones are replaced. Raises EvaluationError where the classes differ, and where no backbone of the set is among
+    `backbones` to inherit from.
     """
     keep_freed_memory()
     placed = [each.to(device=pick_device(device), dtype=pick_dtype(precision)) for each in told_apart(backbones)]
@@ -52,10 +54,13 @@ def inherit(
         name, fingerprint = bench.backbone.name, bench.backbone.fingerprint
         if name in full:
             head = full[name]
-            heads.append(Head(name, fingerprint, head.probe, "full", None, head.accuracy))
+            probe = head.probe.cooled(head.temperature)
+            heads.append(Head(name, fingerprint, probe, "full", None, head.accuracy))
             continue
         way = Inheritance(protocol("inherit-ridge-v1"), teacher, bench, train)
         material = bench.material(distilled.path.name, distilled.source, distilled.weights)
         probe = way.carried(material, 0)
+        logits = probe.logits(bench.centre_features(train).numpy())  # the images that aligned it are none of these
+        probe = probe.cooled(temperature(logits, bench.labels(train).numpy()))
         heads.append(Head(name, fingerprint, probe, way.protocol.id, teacher.backbone.name, None))
     return add_heads(distilled, heads)

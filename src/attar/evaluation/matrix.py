@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attar.evaluation.rows import Evaluation, Row
+from attar.evaluation.result import Evaluation
+from attar.evaluation.rows import Row
 
 
 @dataclass(frozen=True)

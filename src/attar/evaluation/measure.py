@@ -16,6 +16,7 @@ from attar.evaluation.cells import Cells
 from attar.evaluation.checks import common_classes, mismatches, refuse_renamed, seed_groups, without_shared
 from attar.evaluation.inherited import inherited_rows
 from attar.evaluation.protocols import Protocol, protocol
+from attar.evaluation.result import Evaluation, Groups
 from attar.evaluation.rivals import (
     budgets,
     control_rows,
@@ -25,7 +26,7 @@ from attar.evaluation.rivals import (
     selection_rows,
     sub_centre_rows,
 )
-from attar.evaluation.rows import Evaluation, Groups, Row
+from attar.evaluation.rows import Row
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 

@@ -1,21 +1,16 @@
-"""The lines of a table of accuracies, and how two of them compare."""
+"""The lines of a table of accuracies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from attar.evaluation.group_scores import GroupTable, group_table
-from attar.evaluation.ranking import augmentation_robust_score, label_robust_score
-from attar.evaluation.scores import Difference, gap_closed, gap_interval, paired_difference, summarise
+from attar.evaluation.scores import summarise
 
 _IMAGENET = "/imagenet"  # ends the name of a protocol under ImageNet's mean and std in place of the backbone's own
-_RIVALS = ("random", "centroids", "kmeans", "jpeg", "noise", "sub-centres", "class-means", "full")
-_PER_IPC = ("random", "centroids", "kmeans", "noise", "sub-centres")
 
 
 @dataclass(frozen=True)
@@ -89,171 +84,3 @@ def make_row(
         confusion=confusion,
         **about,
     )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The rows of all backbones and protocols in the order of the tables, the test labels in the common class order,
-    remarks that belong beneath, and the test images' groups where they have any."""
-
-    rows: tuple[Row, ...]
-    test_labels: Int[np.ndarray, " test"]
-    remarks: tuple[str, ...]
-    groups: Groups | None = None
-
-    @property
-    def backbones(self) -> tuple[str, ...]:
-        """The backbones that rows were evaluated on."""
-        return tuple(dict.fromkeys(row.evaluated_on for row in self.rows))
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The protocols under which rows stand."""
-        return tuple(dict.fromkeys(row.table for row in self.rows))
-
-    def row(
-        self,
-        method: str,
-        protocol: str,
-        ipc: int | None = None,
-        *,
-        evaluated_on: str | None = None,
-        teacher: str | None = None,
-    ) -> Row | None:
-        """The first row of `method` in the protocol's table, with what else is given of it."""
-        fitting = (
-            row
-            for row in self.rows
-            if (row.method, row.table) == (method, protocol)
-            and ipc in (None, row.ipc)
-            and evaluated_on in (None, row.evaluated_on)
-            and teacher in (None, row.teacher)
-        )
-        return next(fitting, None)
-
-    def rival(self, row: Row, method: str) -> Row | None:
-        """What a distilled row is compared with: `method` on the same backbone, at as many images a class."""
-        ipc = row.ipc if method in _PER_IPC else None
-        found = self.row(method, row.table, ipc, evaluated_on=row.evaluated_on, teacher=row.teacher)
-        if found is None and row.teacher is not None:  # all images and class means inherit from nobody
-            return self.row(method, row.beside("probe-v1"), ipc, evaluated_on=row.evaluated_on)
-        return found
-
-    def differences(self) -> list[tuple[Row, Row, Difference]]:
-        """Each distilled row against real images of the same number, class means and full data: paired bootstrap."""
-        result = []
-        for row in (row for row in self.rows if row.distilled_on):
-            for other in (self.rival(row, method) for method in _RIVALS):
-                if other is not None:
-                    difference = paired_difference(row.correct, other.correct, self.test_labels)
-                    result.append((row, other, difference))
-        return result
-
-    def gap(self, row: Row) -> float | None:
-        """The share of the way from random real images to all images that a row goes; None where there is no way."""
-        random, full = self.rival(row, "random"), self.rival(row, "full")
-        if random is None or full is None:
-            return None
-        return gap_closed(row.accuracy, random.accuracy, full.accuracy)
-
-    def gap_interval(self, row: Row) -> tuple[float, float] | None:
-        """The 95 % interval of the gap closed: bootstrap over test images and seeds."""
-        random, full = self.rival(row, "random"), self.rival(row, "full")
-        if random is None or full is None:
-            return None
-        return gap_interval(row.correct, random.correct, full.correct, self.test_labels)
-
-    def ranking(self, row: Row) -> dict[str, float]:
-        """DD-Ranking's scores of a distilled row as fractions: `lrs` where the probe on hard labels and on all images
-        stands beside it, `ars` where the probe with and without random views does (evaluation.md 8)."""
-        scores = {}
-        random, full = self.rival(row, "random"), self.rival(row, "full")
-        hard = self._same_set(row, row.beside("probe-v1"))
-        if random is not None and full is not None and hard is not None:
-            scores["lrs"] = label_robust_score(
-                real_hard=full.accuracy / 100,
-                synthetic_hard=hard.accuracy / 100,
-                synthetic_any=row.accuracy / 100,
-                random_any=random.accuracy / 100,
-            )
-        plain = self._same_set(row, row.beside("probe-v1/centre"))
-        if row.table == row.beside("probe-v1") and random is not None and plain is not None:
-            random_plain = self.rival(plain, "random")
-            if random_plain is not None:
-                scores["ars"] = augmentation_robust_score(
-                    synthetic_augmented=row.accuracy / 100,
-                    random_augmented=random.accuracy / 100,
-                    synthetic_plain=plain.accuracy / 100,
-                    random_plain=random_plain.accuracy / 100,
-                )
-        return scores
-
-    def _same_set(self, row: Row, protocol: str) -> Row | None:
-        """What the same sets reach in another protocol's table on the same backbone."""
-        same = ("method", "set", "ipc", "evaluated_on")
-        fitting = (
-            other
-            for other in self.rows
-            if other.table == protocol and all(getattr(other, name) == getattr(row, name) for name in same)
-        )
-        return next(fitting, None)
-
-    def group_table(self, row: Row) -> GroupTable | None:
-        """Accuracies by group where the test images have groups."""
-        if self.groups is None:
-            return None
-        return group_table(row.correct, self.test_labels, self.groups.attributes, self.groups.train_counts)
-
-    def as_json(self) -> dict[str, list[Any]]:
-        """The document that `attar evaluate --json` prints."""
-        differences = [
-            {
-                "set": row.set,
-                "method": row.method,
-                "ipc": row.ipc,
-                "evaluated_on": row.evaluated_on,
-                "against": other.method,
-                "protocol": row.table,
-                "mean": round(difference.mean, 2),
-                "ci95": [round(difference.low, 2), round(difference.high, 2)],
-                "verdict": difference.verdict,
-            }
-            for row, other, difference in self.differences()
-        ]
-        return {
-            "rows": [row.as_json() | self._scores(row) for row in self.rows],
-            "differences": differences,
-            "remarks": list(self.remarks),
-        }
-
-    def _scores(self, row: Row) -> dict[str, Any]:
-        """What is known of a row beside others."""
-        gap, groups = self.gap(row), self.group_table(row)
-        scores: dict[str, Any] = {"gap_closed": None if gap is None else round(gap, 3)}
-        if row.distilled_on:
-            interval = self.gap_interval(row)
-            scores["gap_ci95"] = None if interval is None else [round(bound, 3) for bound in interval]
-            scores |= {name: round(value, 4) for name, value in self.ranking(row).items()}
-        return scores if groups is None or self.groups is None else scores | {"groups": _as_json(groups, self.groups)}
-
-
-@dataclass(frozen=True)
-class Groups:
-    """The attribute of each test image, and how many training images of each class have each attribute."""
-
-    names: tuple[str, ...]
-    attributes: Int[np.ndarray, " test"]
-    train_counts: Int[np.ndarray, "classes attributes"]
-
-
-def _as_json(table: GroupTable, groups: Groups) -> dict[str, Any]:
-    summaries = ("worst", "group_mean", "average", "weighted", "aligned", "conflicting")
-    means = {name: getattr(table, name) for name in summaries}
-    scores = [
-        {**vars(score), "attribute": groups.names[score.attribute], "accuracy": round(score.accuracy, 2)}
-        for score in table.scores
-    ]
-    return {name: None if mean is None else round(mean.accuracy, 2) for name, mean in means.items()} | {
-        "reliance": None if table.reliance is None else round(table.reliance, 2),
-        "scores": scores,
-    }

@@ -1,5 +1,6 @@
 """Linear models on features: pure functions."""
 
+from attar.linear.calibration import temperature
 from attar.linear.lda import lda_classifier, ridge_classifier
 from attar.linear.probe import ConvergedProbe, Scaling, converged_probe
 from attar.linear.ridge import AffineMap, Ridge, ridge
@@ -16,4 +17,5 @@ __all__ = [
     "ridge",
     "ridge_classifier",
     "softmax_regression",
+    "temperature",
 ]

@@ -50,6 +50,11 @@ class ConvergedProbe:
         """Logits of raw features."""
         return self.classifier.logits(self.scaling(features.astype(np.float64)))
 
+    def cooled(self, temperature: float) -> ConvergedProbe:
+        """The same classes with logits divided by `temperature`."""
+        weights, bias = self.classifier.weights / temperature, self.classifier.bias / temperature
+        return ConvergedProbe(self.scaling, LinearClassifier(weights, bias))
+
     def predict(self, features: Float[np.ndarray, "rows dim"]) -> Int[np.ndarray, " rows"]:
         """Classes of raw features."""
         return np.argmax(self.logits(features), axis=1)

@@ -37,17 +37,17 @@ def some(source, count: int) -> np.ndarray:
 
 
 def test_copies_of_photographs_are_flagged(photographs, as_source, spoil):
-    copies = spoil(some(photographs[0].source, 20))
+    copies = spoil(some(photographs[0].source, 10))
     assert flagged(copies, photographs, as_source).mean() >= 0.95
 
 
 def test_noise_is_not_flagged(photographs, as_source):
-    noise = np.random.default_rng(0).integers(0, 256, (20, 224, 224, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (7, 224, 224, 3), dtype=np.uint8)
     assert not flagged(noise, photographs, as_source).any()
 
 
 def test_other_photographs_are_not_flagged(photographs, as_source, assets):
-    others = attar.open(assets / "data" / "imagewoof224" / "val", limit=8)
+    others = attar.open(assets / "data" / "imagewoof224" / "val", limit=6)
     known = set(photographs[1].source.hashes())
     fresh = others.subset([index for index, sha in enumerate(others.hashes()) if sha not in known])
-    assert flagged(some(fresh, 40), photographs, as_source).mean() <= 0.05
+    assert flagged(some(fresh, 20), photographs, as_source).mean() <= 0.05

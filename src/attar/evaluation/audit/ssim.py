@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -39,7 +41,8 @@ def equalised(pictures: Float[Tensor, "n side side"]) -> Float[Tensor, "n side s
     return 0.5 + 0.2 * (pictures - mean) / deviation.clamp(min=FLAT)
 
 
-def _weights(side: int) -> Float[Tensor, "places {side}"]:
+@cache
+def _weights(side: int) -> Float[Tensor, "places side"]:
     """One Gaussian window a row."""
     offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
     window = torch.exp(-offsets.square() / (2 * _SIGMA**2))
