@@ -99,7 +99,10 @@ def probe_bars(setting: Setting, epochs: int) -> list[Bar]:
     theirs_seconds *= EPOCHS / epochs
     detail = f"{len(setting.labels)} images: probe-v1 {seconds:.2f} s, lgm-probe {theirs_seconds:.0f} s ({how(epochs)})"
     pair = setting.correct(ours.predict(setting.test)), setting.correct(theirs.predict(setting.test))
-    return [Bar("P8 probe", theirs_seconds / seconds, 20, "x", detail, ">="), accuracy_bar("probe", setting, *pair)]
+    return [
+        Bar("P8 probe", theirs_seconds / seconds, 20, "x", detail, ">="),
+        accuracy_bar("probe", setting, *pair, learnt(epochs)),
+    ]
 
 
 def inheritance_bars(setting: Setting, train: ImageSource, epochs: int, views: int) -> list[Bar]:
@@ -129,7 +132,7 @@ def inheritance_bars(setting: Setting, train: ImageSource, epochs: int, views: i
     return [
         Bar("P8 inheritance, cached", theirs_seconds / seconds, 20, "x", cached, ">="),
         Bar("P8 inheritance, fresh", fresh_seconds / whole_seconds, 20, "x", whole, ">="),
-        accuracy_bar("inheritance", setting, *pair),
+        accuracy_bar("inheritance", setting, *pair, f"{learnt(epochs)}; their head on {views} views an image"),
     ]
 
 
@@ -167,6 +170,10 @@ def how(epochs: int) -> str:
     return "measured" if epochs == EPOCHS else f"computed from {epochs} epochs"
 
 
+def learnt(epochs: int) -> str:
+    return "fresh views" if epochs == EPOCHS else "64 cached views instead of fresh ones"
+
+
 def timed(task: Callable):
     """What `task` returns, and its wall seconds."""
     started = time.perf_counter()
@@ -174,13 +181,12 @@ def timed(task: Callable):
     return result, time.perf_counter() - started
 
 
-def accuracy_bar(name: str, setting: Setting, ours: np.ndarray, theirs: np.ndarray) -> Bar:
-    """Not below by DESIGN's rule: the mean at or above -0.3 points, the interval above -1.5."""
+def accuracy_bar(name: str, setting: Setting, ours: np.ndarray, theirs: np.ndarray, how: str) -> Bar:
+    """Not below by DESIGN's rule: the mean at or above -0.3 points and the interval above -1.5; the smaller margin."""
     gap = paired_difference(ours, theirs, setting.test_labels)
-    detail = (
-        f"{100 * ours.mean():.1f} against {100 * theirs.mean():.1f} %, 95 % interval {gap.low:.1f} to {gap.high:.1f}"
-    )
-    return Bar(f"P8 {name}, accuracy", gap.mean, -0.3, "points", f"{detail}: {gap.verdict}", ">=")
+    detail = f"{100 * ours.mean():.1f} against {100 * theirs.mean():.1f} % ({how}), difference {gap.mean:+.1f}, "
+    detail += f"95 % interval {gap.low:.1f} to {gap.high:.1f}: {gap.verdict}"
+    return Bar(f"P8 {name}, accuracy", min(gap.mean + 0.3, gap.low + 1.5), 0, "points to spare", detail, ">=")
 
 
 if __name__ == "__main__":
