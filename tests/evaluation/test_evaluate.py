@@ -23,7 +23,7 @@ from attar.progress import SILENT
 from small import CLASSES, coloured, manifest, small_backbone
 
 KEYS = {"method", "set", "distilled_on", "evaluated_on", "protocol", "ipc", "accuracy", "std", "ci95", "n_test"}
-KEYS |= {"seeds", "bytes", "teacher", "per_class", "confusion", "gap_closed"}
+KEYS |= {"seeds", "bytes", "teacher", "table", "per_class", "confusion", "gap_closed"}
 
 
 def a_set(out: Path, *, seed: int = 0, classes=CLASSES, method: str = "sfm", shuffle: bool = False):
@@ -402,6 +402,10 @@ def test_inheritance_stands_beside_its_controls(tmp_path):
     assert same.accuracy == pytest.approx(done.row("full", "probe-v1", evaluated_on="small-0").accuracy, abs=3)
     # a map from 28 features to three logits, and its bias, is stored beside the images
     assert same.bytes == made.bytes + 4 * 3 * 29
+    found = [
+        (row.evaluated_on, other.table) for row, other, _ in done.differences() if row.teacher and other.distilled_on
+    ]
+    assert found == [("small-0", "probe-v1"), ("small-1", "probe-v1")]
     assert any("nothing is inherited by other" in remark for remark in done.remarks)
     with pytest.raises(EvaluationError, match="inherit-ridge-v1 needs the training images"):
         evaluate([made], protocols=["inherit-ridge-v1"], **(settings | {"train": None}))

@@ -44,28 +44,14 @@ def test_scikit_learn_projects_the_features_and_leaves_images_out_the_same():
     x, y, classifier = problem()
     head = ConvergedProbe(Scaling("l2"), classifier)
     made = ridge_projector(x.double(), y.double(), head)
-    expected = [refitted(x.double(), y.double(), head, penalty) for penalty in made.by_image.penalties]
-    np.testing.assert_allclose(made.by_image.press, expected, rtol=1e-5)
-    chosen = made.by_image.penalties[np.argmin(expected)]
+    expected = [refitted(x.double(), y.double(), head, penalty) for penalty in made.ridge.penalties]
+    np.testing.assert_allclose(made.ridge.press, expected, rtol=1e-5)
+    chosen = made.ridge.penalties[np.argmin(expected)]
     oracle = Ridge(alpha=chosen, solver="svd").fit(
         normalize(x.double().flatten(0, 1).numpy()), normalize(y.double().flatten(0, 1).numpy())
     )
     test = np.random.default_rng(2).normal(size=(211, DIM_E))
     np.testing.assert_allclose(made.probe.logits(test), classifier.logits(oracle.predict(normalize(test))), rtol=1e-6)
-
-
-def test_the_choice_by_rows_is_reported_and_more_daring():
-    """Where views of an image resemble each other and nothing else, they predict each other and no other image."""
-    random = torch.Generator().manual_seed(0)
-    x, y = (
-        torch.randn(IMAGES, 1, dim, generator=random) + 0.1 * torch.randn(IMAGES, VIEWS, dim, generator=random)
-        for dim in (2 * IMAGES, DIM_D)
-    )
-    made = ridge_projector(x, y, ConvergedProbe(Scaling("l2"), problem()[2]))
-    assert made.by_row.penalty < made.by_image.penalty / 10
-    assert made.by_row.press.min() < made.by_image.press.min() / 10
-    folded = LinearClassifier(made.by_image.map.weights.T, made.by_image.map.bias)
-    assert (made.probe.classifier.weights == folded.weights).all() and (made.probe.classifier.bias == folded.bias).all()
 
 
 @pytest.mark.parametrize("kind", ["l2", "std"])
@@ -84,7 +70,7 @@ def test_neither_order_nor_brightness_of_features_matter(order: list[int], turn:
     x, y, classifier = problem()
     head = ConvergedProbe(Scaling("l2"), classifier)
     plain, moved = (
-        ridge_projector(*pair, head).by_image for pair in ((x, y), (scale * x[order][:, turn], y[order][:, turn]))
+        ridge_projector(*pair, head).ridge for pair in ((x, y), (scale * x[order][:, turn], y[order][:, turn]))
     )
     np.testing.assert_allclose(moved.press, plain.press, rtol=1e-4)
     np.testing.assert_allclose(moved.map.weights, plain.map.weights, rtol=1e-3, atol=1e-5)

@@ -97,7 +97,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
         if other.method in _REAL and difference.verdict == "below"
     ]
     compared = [
-        f"{row.set}{f' on {row.evaluated_on}' if several else ''} against {other.method} ({row.table}): "
+        f"{row.set}{f' on {row.evaluated_on}' if several else ''} against {_named(other)} ({row.table}): "
         f"{difference.mean:+.1f} points ({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}"
         for row, other, difference in differences
         if not several or other is _strongest(evaluation, row)
@@ -106,6 +106,11 @@ def show_evaluation(evaluation: Evaluation) -> None:
         console.print(_groups(evaluation))
     for text in (_LEGEND, *compared, *beaten, *evaluation.remarks):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _named(other: Row) -> str:
+    """What a row is compared with: a method, or the same sets under another protocol."""
+    return other.method if not other.distilled_on else f"themselves under {other.table}"
 
 
 def _strongest(evaluation: Evaluation, row: Row) -> Row:

@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Int
 
 from attar.evaluation.group_scores import GroupTable, group_table
+from attar.evaluation.protocols import PROTOCOLS
 from attar.evaluation.ranking import augmentation_robust_score, label_robust_score
 from attar.evaluation.rows import Row
 from attar.evaluation.scores import Difference, gap_closed, gap_interval, holm, mcnemar, paired_difference
 
 _RIVALS = ("random", "centroids", "kmeans", "jpeg", "noise", "sub-centres", "class-means", "full")
+_INHERITED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.inherits)
 _PER_IPC = ("random", "centroids", "kmeans", "noise", "sub-centres")
 
 
@@ -66,10 +68,15 @@ class Evaluation:
         return found
 
     def differences(self) -> list[tuple[Row, Row, Difference]]:
-        """Each distilled row against real images of the same number, class means and full data: paired bootstrap."""
+        """Each distilled row against real images of the same number, class means and full data, and an inherited one
+        also against what the same sets reach by themselves and by other ways to inherit: paired bootstrap."""
         result = []
         for row in (row for row in self.rows if row.distilled_on):
-            for other in (self.rival(row, method) for method in _RIVALS):
+            others = [self.rival(row, method) for method in _RIVALS]
+            if row.teacher is not None:
+                inherited = (name for name in _INHERITED if row.beside(name) != row.table)
+                others += [self._same_set(row, row.beside(name)) for name in ("probe-v1", *inherited)]
+            for other in others:
                 if other is not None:
                     difference = paired_difference(row.correct, other.correct, self.test_labels)
                     result.append((row, other, difference))
@@ -141,6 +148,7 @@ class Evaluation:
                 "ipc": row.ipc,
                 "evaluated_on": row.evaluated_on,
                 "against": other.method,
+                "against_protocol": other.table,
                 "protocol": row.table,
                 "mean": round(difference.mean, 2),
                 "ci95": [round(difference.low, 2), round(difference.high, 2)],

@@ -57,7 +57,7 @@ class Row:
 
     def as_json(self) -> dict[str, object]:
         """Everything but the single predictions, percentages with two decimals."""
-        values = {name: value for name, value in vars(self).items() if name not in ("correct", "table")}
+        values = {name: value for name, value in vars(self).items() if name != "correct"}
         rounded = {name: round(values[name], 2) for name in ("accuracy", "std")}
         ci95 = None if self.ci95 is None else [round(bound, 2) for bound in self.ci95]
         per_class = [round(share, 2) for share in self.per_class]

@@ -81,6 +81,7 @@ def test_a_single_planted_copy_is_named(tmp_path, train, test_images, pictures):
     # Seven images and 31 held out: p alone can't fall low enough for one copy; the audit says so.
     assert any("p is at least 0.0312: among 7 images 5 copies" in remark for remark in done.remarks)
     assert done.searches[0].beyond == 1
+    assert [pair.image for pair in done.pairs if "hash" in pair.scores] == [4]  # the others' nearest hash says nothing
 
 
 def test_the_window_says_where_a_part_was_taken(train, pictures, as_source):

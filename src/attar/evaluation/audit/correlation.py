@@ -37,7 +37,8 @@ def correlate(
 ) -> Float[Tensor, "... positions"]:
     """Correlations in -1..1 of templates with the windows at all positions (row by row), from `rfft2` of the images.
 
-    Images, templates and scales pair up by broadcasting. The product of spectra is a circular correlation; positions at which a template fits into the image don't wrap.
+    Images, templates and scales pair up by broadcasting. The product of spectra is a circular correlation; positions at
+    which a template fits into the image don't wrap.
     """
     size, places = images.shape[-2], scale.shape[-1]
     columns = torch.fft.ifft(images * templates, dim=-2)[..., :places, :]
