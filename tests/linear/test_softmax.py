@@ -68,18 +68,25 @@ def test_too_few_iterations_are_reported():
     assert not softmax_regression(features, labels, 7, penalty=1e-6, max_iterations=3).converged
 
 
-def test_a_solver_that_gives_up_early_starts_again_from_where_it_was(monkeypatch):
+def test_newton_s_steps_finish_where_the_line_search_gives_up(monkeypatch):
     """SciPy stops where a step no longer lowers the objective in float64, be the gradient a hair above the limit."""
-    features, labels, _ = problem(53, 5, 3)
-    whole, calls = softmax_regression(features, labels, 3, penalty=1e-3), []
+    features, labels, omega = problem(53, 5, 3)
+    whole = softmax_regression(features, labels, 3, penalty=1e-3, row_weights=omega)
 
     def impatient(function, first, **options):
-        calls.append(first)
-        options["options"] = options["options"] | ({"maxiter": 3} if len(calls) == 1 else {})
-        return minimize(function, first, **options)
+        return minimize(function, first, **(options | {"options": options["options"] | {"gtol": 1e-4}}))
 
     monkeypatch.setattr(softmax, "minimize", impatient)
-    solved = softmax_regression(features, labels, 3, penalty=1e-3)
-    assert len(calls) == 2 and not calls[0].any() and calls[1].any()
-    assert solved.converged and solved.iterations > 3
+    solved = softmax_regression(features, labels, 3, penalty=1e-3, row_weights=omega)
+    assert solved.converged and solved.iterations < whole.iterations
     np.testing.assert_allclose(solved.weights, whole.weights, atol=1e-5)
+    monkeypatch.setattr(softmax, "_NEWTON_STEPS", 0)
+    assert not softmax_regression(features, labels, 3, penalty=1e-3, row_weights=omega).converged
+
+
+def test_features_that_hardly_differ_converge_too():
+    """Pictures of noise look alike to a network: standardised, their features are noise in many dimensions."""
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(200, 1280)), np.repeat(np.arange(10), 20)
+    features[:, ::3] = np.where(random.random((200, 427)) < 0.005, 14, 0) + 1e-3 * random.normal(size=(200, 427))
+    assert softmax_regression(features, labels, 10, penalty=1.0).converged

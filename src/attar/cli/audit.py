@@ -140,7 +140,7 @@ def _searches(done: Audit) -> Table:
     used = {True: " (distilled it)", False: " (impartial)", None: ""}
     for search in done.searches:
         likeness = [
-            "  ".join(f"{value:.3f}" for value in quantiles(scores).values()) for scores in (search.scores, search.null)
+            " ".join(f"{value:.2f}" for value in quantiles(scores).values()) for scores in (search.scores, search.null)
         ]
         name = f"{escape(search.name)}{used[search.distilled_through]}"
         table.add_row(name, str(int(search.flagged.sum())), str(search.beyond), *likeness)

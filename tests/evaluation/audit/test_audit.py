@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -21,6 +22,13 @@ from small import manifest, small_backbone
 
 CPU = torch.device("cpu")
 REALS, HELD, SIDE = 53, 31, 67
+
+
+class ColoursOnly(torch.nn.Module):
+    """Features that any shuffling of the pixels keeps: the image's mean colour."""
+
+    def forward(self, images):
+        return images.mean((2, 3))
 
 
 @pytest.fixture(autouse=True)
@@ -139,8 +147,22 @@ def test_features_say_which_backbone_distilled_the_set(tmp_path, train, test_ima
     assert all(each.flagged.all() for each in done.searches[2:])
     assert [each.backbone for each in done.memberships] == [used.name, other.name]
     assert all(each.low <= each.auc <= each.high for each in done.memberships)
+    assert [each for pair in done.pairs for each in pair.flagged].count(used.name) == 0
     alone = attar.audit(made, train=train, backbones=[used], device="cpu")
     assert alone.memberships == () and any("Every backbone given distilled" in each for each in alone.remarks)
+
+
+def test_nearness_in_the_features_that_distilled_the_set_is_no_copy(tmp_path, train, test_images, pictures):
+    """The same network opened under another name counts as the one that distilled."""
+    net = small_backbone(0)
+    images = images_of(train, [5, 49, 33])
+    shuffled = np.random.default_rng(0).permuted(images.reshape(3, -1, 3), axis=1).reshape(images.shape)
+    alike = dataclasses.replace(net, module=ColoursOnly(), dim=3, name="timm:colours")
+    for origin, copies in (("hub/colours", ()), ("other", (0, 1, 2))):
+        made = a_set(tmp_path / origin, shuffled, backbones=[Origin(name=origin, fingerprint="f")])
+        done = attar.audit(made, train=train, test=test_images, backbones=[alike], device="cpu")
+        assert done.searches[2].flagged.all() and done.copies == copies
+        assert any("no sign of a copy" in remark for remark in done.remarks) == (copies == ())
 
 
 def test_without_a_test_set_a_tenth_of_the_training_images_is_the_scale(tmp_path, train, pictures):
