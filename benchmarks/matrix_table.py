@@ -37,11 +37,11 @@ def main() -> None:
     print("| on | sets | against | points |")
     print("|---|---|---|---|")
     for each in document["differences"]:
-        if each["protocol"] == "inherit-ridge-v1" and each["against_protocol"] != each["protocol"]:
-            if each["method"] == each["against"]:
-                low, high = each["ci95"]
-                text = f"{each['mean']:+.1f} ({low:+.1f} to {high:+.1f}): {each['verdict']}"
-                print(f"| {short(each['evaluated_on'])} | {each['set']} | {each['against_protocol']} | {text} |")
+        themselves = each["method"] == each["against"] and each["against_protocol"] != each["protocol"]
+        if each["protocol"] == "inherit-ridge-v1" and themselves:
+            low, high = each["ci95"]
+            text = f"{each['mean']:+.1f} ({low:+.1f} to {high:+.1f}): {each['verdict']}"
+            print(f"| {short(each['evaluated_on'])} | {each['set']} | {each['against_protocol']} | {text} |")
 
 
 def short(name: str) -> str:
@@ -64,9 +64,7 @@ def cell(row: dict | None) -> str:
 
 def others(rows: list[dict]) -> str:
     """Mean over the backbones that the set was not distilled on."""
-    elsewhere = [
-        row["accuracy"] for row in rows if row["distilled_on"] and row["evaluated_on"] not in row["distilled_on"]
-    ]
+    elsewhere = [row["accuracy"] for row in rows if row["distilled_on"] and not row["own"]]
     return f"{sum(elsewhere) / len(elsewhere):.1f}" if elsewhere else ""
 
 

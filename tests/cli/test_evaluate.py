@@ -31,7 +31,20 @@ def made(tmp_path, attar, train):
 
 def test_several_backbones_print_a_matrix_and_leave_files(tmp_path, attar, made, test_images):
     out = tmp_path / "out"
-    command = ["evaluate", made, "--test", test_images, *BOTH, "-p", "probe-v1", "-p", "inherit-ridge-v1", "--out", out]
+    command = [
+        "evaluate",
+        made,
+        "--test",
+        test_images,
+        *BOTH,
+        "-p",
+        "probe-v1",
+        "-p",
+        "inherit-ridge-v1",
+        "--out",
+        out,
+        "--controls",
+    ]
     code, shown, err = attar(*command)
     assert code == 0, err
     assert "others" in shown and "py:small:network#2" in shown

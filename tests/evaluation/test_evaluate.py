@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import attar
 from attar.distilled import Origin, write
 from attar.errors import EvaluationError
 from attar.evaluation import evaluate
@@ -23,7 +25,7 @@ from attar.progress import SILENT
 from small import CLASSES, coloured, manifest, small_backbone
 
 KEYS = {"method", "set", "distilled_on", "evaluated_on", "protocol", "ipc", "accuracy", "std", "ci95", "n_test"}
-KEYS |= {"seeds", "bytes", "teacher", "table", "per_class", "confusion", "gap_closed"}
+KEYS |= {"seeds", "bytes", "teacher", "table", "own", "beside_ipc", "per_class", "confusion", "gap_closed"}
 
 
 def a_set(out: Path, *, seed: int = 0, classes=CLASSES, method: str = "sfm", shuffle: bool = False):
@@ -56,13 +58,13 @@ def backbone():
 def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
     made = a_set(tmp_path / "x")
     done = evaluate([made], test=coloured(40, seed=1), train=coloured(9), backbone=backbone, device="cpu")
-    methods = ["sfm", "random", "centroids", "kmeans", "sub-centres", "jpeg", "ncm", "class-means", "lda", "full"]
+    methods = ["sfm", "random", "centroids", "kmeans", "sub-centres", "ncm", "class-means", "lda", "full"]
     assert [(row.table, row.method) for row in done.rows] == [
         (name, method) for name in ("probe-v1", "probe-v1/std") for method in methods
     ]
     assert all(row.n_test == 120 and row.evaluated_on == "small-0" for row in done.rows)
     assert min((row.accuracy, row.method, row.protocol) for row in done.rows) > (50.0,)
-    assert {row.method: row.ipc for row in done.rows if row.method != "jpeg"} == {
+    assert {row.method: row.ipc for row in done.rows} == {
         "sfm": 2,
         "random": 2,
         "centroids": 2,
@@ -73,12 +75,11 @@ def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
         "lda": 9,
         "full": 9,
     }
-    assert done.row("jpeg", "probe-v1").bytes <= made.bytes
     assert done.row("sfm", "probe-v1").distilled_on == ("small-0",)
     assert done.row("random", "probe-v1").seeds["selection"] == [0, 1, 2, 3, 4]
     assert done.row("ncm", "probe-v1").bytes == 4 * 3 * 28 and done.row("sfm", "probe-v1").bytes == made.bytes
     assert [(row.method, other.method) for row, other, _ in done.differences()] == 2 * [
-        ("sfm", method) for method in ("random", "centroids", "kmeans", "jpeg", "sub-centres", "class-means", "full")
+        ("sfm", method) for method in ("random", "centroids", "kmeans", "sub-centres", "class-means", "full")
     ]
     assert done.remarks == (
         "The training images given are not those that every set was distilled from.",
@@ -89,7 +90,10 @@ def test_all_rows_are_there_and_beat_chance(tmp_path, backbone):
 def test_rows_in_json_have_the_documented_keys(tmp_path, backbone):
     sets = [a_set(tmp_path / "x")]
     document = evaluate(sets, test=coloured(5, seed=1), train=coloured(5), backbone=backbone, device="cpu").as_json()
-    assert document.keys() == {"rows", "differences", "remarks"}
+    about = {"attar", "date", "hardware", "precision", "classes", "test", "train", "backbones", "sets"}
+    assert document.keys() == {"rows", "differences", "remarks"} | about
+    assert document["sets"]["x"]["checksum"] == sets[0].manifest.checksum and document["classes"] == list(CLASSES)
+    assert document["sets"]["x"]["parts"]["images"] > 0 and document["backbones"] == {"small-0": backbone.fingerprint}
     for row in document["rows"]:
         assert row.keys() == (KEYS | {"gap_ci95", "lrs"} if row["distilled_on"] else KEYS)
         assert row["seeds"].keys() <= {"distill", "probe", "selection"}
@@ -174,7 +178,7 @@ def test_wrong_labels_are_wrong_and_mixed_labels_near_chance(tmp_path, backbone)
 def test_a_class_with_fewer_images_than_ipc_is_a_remark(tmp_path, backbone):
     made = a_set(tmp_path / "x")
     done = evaluate([made], test=coloured(5, seed=1), train=coloured(1), backbone=backbone, device="cpu")
-    assert {row.method for row in done.rows} == {"sfm", "jpeg", "ncm", "class-means", "full"}
+    assert {row.method for row in done.rows} == {"sfm", "ncm", "class-means", "full"}
     assert any("n/a: real images at 2 a class" in remark for remark in done.remarks)
 
 
@@ -222,8 +226,7 @@ def test_the_published_probe_takes_cached_views_where_fresh_ones_take_too_long(
         "random": expected,
         "centroids": expected,
         "kmeans": expected,
-        "jpeg": expected,
-        "ncm": expected,
+        "ncm": "ncm",
         "full": "lgm-probe/bank8",
     }
     assert {row.table for row in done.rows} == {expected}
@@ -369,7 +372,9 @@ def test_a_damaged_cell_is_computed_again(tmp_path, backbone):
 
 def test_controls_are_at_chance_or_below(tmp_path, backbone):
     settings = {"test": coloured(40, seed=1), "train": coloured(9), "backbone": backbone, "device": "cpu"}
-    done = evaluate([a_set(tmp_path / "x")], **settings, protocols=["probe-v1"], controls=True)
+    made = a_set(tmp_path / "x")
+    done = evaluate([made], **settings, protocols=["probe-v1"], controls=True)
+    assert done.row("jpeg", "probe-v1").bytes <= made.bytes
     chance, deviation = 100 / 3, 100 * np.sqrt(2 / 9 / 120)
     assert done.row("shuffled", "probe-v1").accuracy < chance
     assert done.row("noise", "probe-v1").accuracy < chance + 5 * deviation
@@ -409,3 +414,72 @@ def test_inheritance_stands_beside_its_controls(tmp_path):
     assert any("nothing is inherited by other" in remark for remark in done.remarks)
     with pytest.raises(EvaluationError, match="inherit-ridge-v1 needs the training images"):
         evaluate([made], protocols=["inherit-ridge-v1"], **(settings | {"train": None}))
+
+
+def test_a_selection_is_a_set_among_others_and_no_rival_of_itself(tmp_path, backbone):
+    train = coloured(9)
+    chosen = attar.select(train, backbone, tmp_path / "chosen", method="random", ipc=2, device="cpu")
+    settings = {"test": coloured(40, seed=1), "train": train, "backbone": backbone, "protocols": ["probe-v1"]}
+    done = evaluate([chosen, a_set(tmp_path / "x")], **settings, device="cpu")
+    rivals = [(row.set, other.method, len(other.correct)) for row, other, _ in done.differences()]
+    assert ("chosen", "random", 5) in rivals and ("x", "random", 5) in rivals
+    assert all(not other.distilled_on for _, other, _ in done.differences())
+
+
+def test_each_set_meets_jpeg_files_in_the_bytes_of_sets_of_its_number(tmp_path, backbone):
+    train = coloured(40)
+    two = attar.select(train, backbone, tmp_path / "two", method="random", ipc=6, device="cpu")
+    one = attar.select(train, backbone, tmp_path / "one", method="random", ipc=12, device="cpu")
+    settings = {"test": coloured(20, seed=1), "train": train, "backbone": backbone, "protocols": ["probe-v1"]}
+    done = evaluate([two, one], **settings, controls=True, device="cpu")
+    met = {row.set: other for row, other, _ in done.differences() if other.method == "jpeg"}
+    assert met["two"].bytes < two.bytes < met["one"].bytes < one.bytes
+    assert (met["two"].beside_ipc, met["one"].beside_ipc) == (6, 12)
+
+
+def test_an_inherited_classifier_of_all_images_meets_no_probe_on_few(tmp_path):
+    """Only all images and class means, which inherit from nobody, come from the table of plain probes."""
+    backbone = small_backbone(0)
+    source = coloured(2, seed=50)
+    origin = [Origin(name="small-0", fingerprint=backbone.fingerprint)]
+    record = manifest(CLASSES, image_side=8, settings={}, backbones=origin)
+    made = write(tmp_path / "x", read_squares(source, 8, range(6)), source.labels, manifest=record)
+    settings = {"test": coloured(40, seed=1), "train": coloured(20), "backbone": [backbone, small_backbone(1)]}
+    done = evaluate([made], **settings, protocols=["probe-v1", "inherit-ridge-v1"], device="cpu")
+    met = {other.method for row, other, _ in done.differences() if row.teacher and other.table == "probe-v1"}
+    assert met == {"class-means", "full", "sfm"}  # and the same set by itself
+
+
+def test_a_backbone_is_known_by_its_weights_and_not_by_its_name(tmp_path):
+    teacher, other = small_backbone(0), small_backbone(1)
+    source = coloured(2, seed=50)
+    origin = [Origin(name="small-0", fingerprint=teacher.fingerprint)]
+    record = manifest(CLASSES, image_side=8, settings={}, backbones=origin)
+    made = write(tmp_path / "x", read_squares(source, 8, range(6)), source.labels, manifest=record)
+    disguised = [replace(teacher, name="alias"), replace(other, name="small-0")]
+    done = evaluate(
+        [made], test=coloured(9, seed=1), train=None, backbone=disguised, protocols=["probe-v1"], device="cpu"
+    )
+    assert {row.evaluated_on: row.own for row in done.rows} == {"alias": True, "small-0": False}
+
+
+def test_the_tuned_probe_tunes_the_full_data_too_and_knows_whose_labels_it_chose_by(tmp_path, backbone):
+    sets, test = [a_set(tmp_path / "x")], coloured(40, seed=1)
+    train, turned = coloured(20), renamed(coloured(20), ("bee", "cow", "ant"))
+    settings = {"backbone": backbone, "protocols": ["probe-v1/tuned"], "device": "cpu"}
+    right = evaluate(sets, test=test, train=train, **settings)
+    assert right.row("full", "probe-v1/tuned").protocol == "probe-v1/tuned"
+    assert right.row("full", "probe-v1/tuned").accuracy > 80
+    log = tmp_path / "log"
+    evaluate(sets, test=renamed(test, ("bee", "cow", "ant")), train=turned, **settings, log=log)
+    assert all(line["computed"] for line in logged(log))
+    with pytest.raises(EvaluationError, match="two images of each class"):
+        evaluate(sets, test=test, train=coloured(1), **settings)
+
+
+@pytest.mark.parametrize("each", [1, 2, 3, 4])
+def test_few_training_images_leave_rows_out_and_end_nothing(tmp_path, backbone, each):
+    settings = {"test": coloured(9, seed=1), "train": coloured(each), "backbone": backbone, "device": "cpu"}
+    done = evaluate([a_set(tmp_path / "x")], **settings, protocols=["probe-v1", "ridge-v1"])
+    assert (done.row("lda", "probe-v1") is not None) is (each >= 4)
+    assert done.row("full", "ridge-v1").protocol == ("ridge" if each >= 4 else "probe-v1")

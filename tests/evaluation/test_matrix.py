@@ -32,6 +32,8 @@ def row(method: str, on: str, right: int, *, distilled_on=(), table: str = "prob
         seeds={},
         bytes=100,
         teacher=teacher,
+        own=on in distilled_on,
+        beside_ipc=None,
     )
 
 

@@ -40,3 +40,12 @@ def test_scaled_logits_scale_the_temperature(factor: float):
     assert temperature(factor * logits[:211], labels[:211]) == pytest.approx(
         factor * temperature(logits[:211], labels[:211]), rel=1e-3
     )
+
+
+@pytest.mark.parametrize("rows", [3, 20, 200])
+def test_rows_that_are_all_right_make_no_answer_certain(rows: int):
+    """With n rows the mean probability of the right class is (n + 1/C) / (n + 1): one error in n + 1 is possible."""
+    logits = np.tile(np.eye(5), (rows, 1))[:rows]
+    labels = np.arange(rows) % 5
+    found = softmax(logits / temperature(logits, labels), axis=1)[np.arange(rows), labels]
+    assert found.mean() == pytest.approx((rows + 1 / 5) / (rows + 1), abs=1e-3)

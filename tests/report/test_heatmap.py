@@ -29,10 +29,12 @@ def line(right: list[int], name: str) -> Line:
             seeds={},
             bytes=None,
             teacher=None,
+            own=place == 0,
+            beside_ipc=None,
         )
         for place, number in enumerate(right)
     ]
-    return Line((*rows, None))
+    return Line(name, (*rows, None))
 
 
 def blueness(picture: bytes) -> np.ndarray:

@@ -69,7 +69,9 @@ def evaluate(
     drop_shared: Annotated[
         bool, typer.Option("--drop-shared", help="Leave out test images that are exact copies of training images.")
     ] = False,
-    controls: Annotated[bool, typer.Option("--controls", help="Also rows of noise and of wrong labels.")] = False,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Also JPEG files in the same bytes, noise and wrong labels.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for results.json, results.csv, a heat map a protocol, log.jsonl."),

@@ -50,6 +50,8 @@ def inherit(
     On the backbone that the set was distilled on it is trained on the real images' features; to other backbones it is
     carried over through the distilled images.
     """
+    import shlex
+
     import attar
     from attar.cli.evaluate import training_images
     from attar.cli.show import Shown, print_json
@@ -59,7 +61,8 @@ def inherit(
     place = train or training_images(distilled)
     if place is None:
         raise SettingsError(f"{distilled} doesn't say where its training images are", "name them by --train")
-    networks = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, normalise).open()
+    options = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, normalise)
+    networks = options.open()
     source = attar.open(
         place,
         classes=None if train else list(made.classes),
@@ -92,4 +95,4 @@ def inherit(
         taught = "" if head.teacher is None else f" from {head.teacher}"
         print(f"{head.backbone}: {head.protocol}{taught}{known}")
     print(f"{made.path}/heads: {made.parts.get('heads', 0):,} bytes beside {made.parts['images']:,} of images")
-    print(f"Next: attar predict {made.path} PHOTOS --backbone {networks[-1].name}")
+    print(f"Next: attar predict {shlex.join([str(made.path), 'PHOTOS', *options.words(last=True)])}")

@@ -110,10 +110,10 @@ class BackboneOptions:
             for name, weights, image_size, mean, std in self._rows()
         ]
 
-    def words(self) -> list[str]:
-        """The arguments that say the same again."""
+    def words(self, *, last: bool = False) -> list[str]:
+        """The arguments that say the same again, of all backbones or of the last alone."""
         words = []
-        for name, *values in self._rows():
+        for name, *values in self._rows()[-1:] if last else self._rows():
             options = zip(("--weights", "--image-size", "--mean", "--std"), values, strict=True)
             words += [
                 "--backbone",

@@ -23,8 +23,7 @@ _FIGURES = ("loss", "cosine", "worst_class")
 _QUIET_SECONDS = 5
 _REAL = ("random", "centroids", "kmeans", "jpeg")
 _LEGEND = (
-    "random, centroids: real images, drawn or nearest to their class mean; jpeg: random ones at the bytes of the set; "
-    "ncm: nearest class mean; class-means, sub-centres: the probe on the true means of classes or of their clusters; "
+    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, sub-centres: the probe on the true means of classes or of their clusters; "
     "lda, full: classifiers of all images. Gap closed: 0 is random images, 1 is all. Differences in points with their "
     "95 % interval."
 )
@@ -175,15 +174,13 @@ def _matrix(evaluation: Evaluation, name: str) -> Table:
     title = f"{name}: accuracy in % of {evaluation.rows[0].n_test} test images, by the backbone it is measured on"
     table = Table(title=title, title_justify="left")
     table.add_column("method", overflow="fold")
-    for heading in (*found.backbones, "others", "worst"):
+    for heading in (*found.backbones, "own", "others", "worst"):
         table.add_column(escape(heading), justify="right", overflow="fold")
-    labels = [line.label for line in found.lines]
     for line in found.lines:
         cells = ["–" if each is None else _with_spread(each) for each in line.rows]
-        others = "" if line.others is None else f"{line.others:.1f}"
-        label = line.label if labels.count(line.label) == 1 else f"{line.label}: {line.first.set}"
+        means = ("" if mean is None else f"{mean:.1f}" for mean in (line.own, line.others))
         style = "bold" if line.first.distilled_on else ""
-        table.add_row(escape(label), *cells, others, f"{line.worst:.1f}", style=style)
+        table.add_row(escape(line.label), *cells, *means, f"{line.worst:.1f}", style=style)
     return table
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +25,16 @@ from attar.distilled.heads import Head, check_head, read_head, write_heads
 from attar.distilled.manifest import SCHEMA, Manifest, is_intact, sealed
 from attar.distilled.preview import preview
 from attar.errors import ArtefactError, ImageError
-from attar.files import replace_folder, safe_names, sha256, sweep, temporary_folder, write_bytes, write_text
+from attar.files import (
+    make_folder,
+    replace_folder,
+    safe_names,
+    sha256,
+    sweep,
+    temporary_folder,
+    write_bytes,
+    write_text,
+)
 from attar.images.arrays import ArraySource
 from attar.images.decode import decode
 from attar.images.source import ImageSource
@@ -253,27 +263,49 @@ def write(
 def add_heads(distilled: DistilledSet, heads: Sequence[Head]) -> DistilledSet:
     """Put `heads` into a set, in place of those it has for the same backbone and protocol.
 
-    The folder is replaced as a whole: a kill leaves the set as it was. ArtefactError where the set is not as it was
-    written, or a head isn't of its classes.
+    Damaged heads go. The folder is replaced as a whole, with whatever else lies in it: a kill leaves the set as it was.
+    ArtefactError where the set is not as it was written, or a head isn't of its classes.
     """
     for head in heads:
         check_head(head, len(distilled.classes))
-    distilled.verify()
-    path = distilled.path
-    together = {head.place: head for head in (*distilled.heads, *heads)}
     kept = {name: value for name, value in distilled.manifest.files.items() if not name.startswith("heads/")}
+    replace(distilled, manifest=distilled.manifest.model_copy(update={"files": kept})).verify()
+    path = distilled.path
+    replaced = {head.place for head in heads}
+    together = [head for head in _sound_heads(distilled) if head.place not in replaced] + list(heads)
     temporary = temporary_folder(path)
     sweep(path.parent, path.name)
     try:
-        for name in kept:
-            write_bytes(temporary / name, _inside(path, name).read_bytes())
-        written = write_heads(temporary / "heads", list(together.values()))
+        _copy_but_heads(path, temporary)
+        written = write_heads(temporary / "heads", together)
         added = {f"heads/{file.name}": sha256(file) for file in written}
         write_text(temporary / "attar.json", sealed(distilled.manifest.model_copy(update={"files": kept | added})))
         replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return load(path)
+
+
+def _copy_but_heads(path: Path, copy: Path) -> None:
+    """All that lies in a set, what its owner put there included, but for its heads and its record."""
+    for file in path.rglob("*"):
+        name = file.relative_to(path)
+        if name.parts[0] in ("heads", "attar.json"):
+            continue
+        if file.is_symlink():
+            make_folder((copy / name).parent)
+            (copy / name).symlink_to(file.readlink())
+        elif file.is_file():
+            write_bytes(copy / name, file.read_bytes())
+
+
+def _sound_heads(distilled: DistilledSet) -> list[Head]:
+    """The heads of a set that can be read."""
+    found = []
+    for name in sorted(name for name in distilled.manifest.files if name.startswith("heads/")):
+        with contextlib.suppress(ArtefactError):
+            found.append(read_head(_inside(distilled.path, name), len(distilled.classes)))
+    return found
 
 
 def _write_images(
@@ -300,8 +332,8 @@ def _write_images(
 
 
 def csv_text(text: str) -> str:
-    """Spreadsheets run cells that begin with = + - @: put an apostrophe before them."""
-    return f"'{text}" if text[:1] in "=+-@" and text else text
+    """Spreadsheets run cells that begin with = + - @, a tab or a carriage return: put an apostrophe before them."""
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text
 
 
 def png_bytes(image: UInt8[np.ndarray, "3 h w"]) -> bytes:

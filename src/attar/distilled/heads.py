@@ -56,6 +56,8 @@ def read_head(path: Path, classes: int) -> Head:
         tensors, facts = read_tensors(path)
         arrays = {name: tensor.double().numpy() for name, tensor in tensors.items()}
         _check(arrays, facts["scaling"], classes)
+        if not all(fact.isprintable() for fact in facts.values()):
+            raise ValueError("its names aren't printable")
         probe = ConvergedProbe(
             Scaling(facts["scaling"], arrays.get("shift"), arrays.get("scale")),
             LinearClassifier(arrays["weights"], arrays["bias"]),
@@ -108,6 +110,8 @@ def _check(arrays: Mapping[str, np.ndarray], scaling: str, classes: int) -> None
     for name in ("shift", "scale") if scaling == "std" else ():
         if arrays[name].shape != weights.shape[1:]:
             raise ValueError(f"its {name} isn't of {weights.shape[1]} features")
+    if scaling != "std" and {"shift", "scale"} & arrays.keys():
+        raise ValueError(f"scaling {scaling!r} has no shift and no scale")
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise ValueError("some of its numbers aren't finite")
 

@@ -17,7 +17,7 @@ from attar.distilled import png_bytes
 from attar.errors import EvaluationError
 from attar.evaluation.cells import Cells, Predictions
 from attar.evaluation.companions import nearest_neighbour, ridge_probe, tuned_probe
-from attar.evaluation.heads import FullHead, full_head, hold_out
+from attar.evaluation.heads import FullHead, full_head, head_fingerprint, hold_out
 from attar.evaluation.probes import adam_probe, bank_views, nearest_mean
 from attar.evaluation.protocols import PROTOCOLS, Protocol
 from attar.features import extract, read_squares
@@ -156,7 +156,8 @@ class Bench:
 
     def full(self, recipe: str, train: ImageSource) -> Predictions:
         """The head of all training images by `recipe` (heads.py), or with a tuned penalty."""
-        key = ("full", recipe, train.hashes(), self.labels(train).tolist(), self.fingerprint)
+        given = train, self.labels(train), self.classes, self.backbone, self.policy
+        key = ("full", head_fingerprint(*given, recipe), self.fingerprint)
         about = {"protocol": recipe, "backbone": self.backbone.name, "images": "full", "seed": 0}
 
         def compute() -> Predictions:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attar.backbones.record import Backbone
 from attar.devices import pick_device, pick_dtype
 from attar.distilled import DistilledSet, Head
-from attar.errors import EvaluationError
+from attar.errors import ArtefactError, EvaluationError
 from attar.evaluation.protocols import Protocol
 from attar.evaluation.protocols import protocol as known_protocol
 from attar.features import extract
@@ -109,15 +109,21 @@ def classifier(
 
 def _stored(distilled: DistilledSet, backbone: Backbone, wanted: str | None, progress: Progress) -> Head | None:
     """The set's head for this backbone; None where one has to be fitted."""
+    if wanted is not None and _can_fit(wanted):
+        return None
     fitting = [head for head in distilled.heads if head.fingerprint == backbone.fingerprint]
     chosen = [head for head in fitting if wanted in (None, head.protocol)]
     if chosen:
-        return min(chosen, key=lambda head: head.teacher is not None)
+        best = min(chosen, key=lambda head: head.teacher is not None)
+        if (dim := best.probe.classifier.weights.shape[1]) != backbone.dim:
+            message = f"the head for {backbone.name} in {distilled.path} is of {dim} features instead of {backbone.dim}"
+            raise ArtefactError(message, "Don't use this set's heads.")
+        return best
     others = [f"{head.protocol} on {head.backbone}" for head in distilled.heads if wanted in (None, head.protocol)]
     if others and wanted is None:
         here = f"{backbone.name} with these weights and preprocessing"
         progress.note(f"The set's heads ({', '.join(others)}) don't fit {here}: a {_DEFAULT} is fitted on its images.")
-    if wanted is None or _can_fit(wanted):
+    if wanted is None:
         return None
     has = f"It has {', '.join(others)}." if others else "It carries none of that name."
     message = f"{distilled.path} has no head {wanted!r} for {backbone.name} with these weights and preprocessing"

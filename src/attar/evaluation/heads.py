@@ -72,16 +72,7 @@ def full_head(
     progress: Progress,
 ) -> FullHead:
     """The head of `train` on `backbone` by `recipe`, its logits in the order of `classes` (which `labels` follow)."""
-    fingerprint = digest(
-        _VERSION,
-        recipe,
-        train.hashes(),
-        labels.tolist(),
-        tuple(classes),
-        backbone.fingerprint,
-        str(backbone.dtype),
-        policy.fingerprint,
-    )
+    fingerprint = head_fingerprint(train, labels, classes, backbone, policy, recipe)
     file = cache_folder() / "heads" / f"{fingerprint}.safetensors"
     known = _read(file, recipe, fingerprint)
     if known is not None:
@@ -94,6 +85,28 @@ def full_head(
     head = FullHead(recipe, fit(features, labels), *_held_out(centres, features, labels, fit), fingerprint)
     _write(file, head)
     return head
+
+
+def head_fingerprint(
+    train: ImageSource,
+    labels: Int[Tensor, " images"],
+    classes: Sequence[str],
+    backbone: Backbone,
+    policy: ViewPolicy,
+    recipe: str,
+) -> str:
+    """Of everything that decides the head."""
+    return digest(
+        _VERSION,
+        recipe,
+        PROTOCOLS.get(recipe),
+        train.hashes(),
+        labels.tolist(),
+        tuple(classes),
+        backbone.fingerprint,
+        str(backbone.dtype),
+        policy.fingerprint,
+    )
 
 
 _Fit = Callable[[Float[Tensor, "images views dim"], Int[Tensor, " images"]], ConvergedProbe]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from attar.backbones.record import Backbone, told_apart
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
@@ -11,11 +14,13 @@ from attar.errors import EvaluationError
 from attar.evaluation.bench import Bench
 from attar.evaluation.cells import Cells
 from attar.evaluation.checks import common_classes
+from attar.evaluation.heads import hold_out
 from attar.evaluation.inherited import Inheritance
 from attar.evaluation.protocols import protocol
 from attar.images.source import ImageSource
 from attar.linear import temperature
 from attar.progress import SILENT, Progress
+from attar.run import Run
 
 
 def inherit(
@@ -31,9 +36,9 @@ def inherit(
 
     On backbones that the set was distilled on it is `probe-v1` of all training images; on others the same classifier
     carried over by ridge regression (`inherit-ridge-v1`), for which the set's images align the two backbones
-    (sfm.md 12). Each is brought to the temperature at which its probabilities fit training images. Heads of the same
-    backbones are replaced. Raises EvaluationError where the classes differ, and where no backbone of the set is among
-    `backbones` to inherit from.
+    (sfm.md 12). Each is brought to the temperature at which its probabilities fit a tenth of the training images, by
+    what the others teach. Heads of the same backbones are replaced. Raises EvaluationError where the classes differ,
+    and where no backbone of the set is among `backbones` to inherit from.
     """
     keep_freed_memory()
     placed = [each.to(device=pick_device(device), dtype=pick_dtype(precision)) for each in told_apart(backbones)]
@@ -59,8 +64,14 @@ def inherit(
             continue
         way = Inheritance(protocol("inherit-ridge-v1"), teacher, bench, train)
         material = bench.material(distilled.path.name, distilled.source, distilled.weights)
-        probe = way.carried(material, 0)
-        logits = probe.logits(bench.centre_features(train).numpy())  # the images that aligned it are none of these
-        probe = probe.cooled(temperature(logits, bench.labels(train).numpy()))
-        heads.append(Head(name, fingerprint, probe, way.protocol.id, teacher.backbone.name, None))
-    return add_heads(distilled, heads)
+        probe, accuracy = way.carried(material, 0), None
+        kept, held_out = hold_out(bench.labels(train))
+        if len(held_out):  # what nine tenths teach is tried on the others
+            tried = replace(way, train=train.subset(kept.numpy())).carried(material, 0)
+            logits = tried.logits(bench.centre_features(train)[held_out].numpy())
+            known = bench.labels(train)[held_out].numpy()
+            accuracy = float(100 * np.mean(logits.argmax(1) == known))
+            probe = probe.cooled(temperature(logits, known))
+        heads.append(Head(name, fingerprint, probe, way.protocol.id, teacher.backbone.name, accuracy))
+    with Run.beside(distilled.path).alone():
+        return add_heads(distilled, heads)

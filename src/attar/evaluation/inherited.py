@@ -20,6 +20,7 @@ from attar.evaluation.protocols import Protocol
 from attar.evaluation.rivals import (
     about,
     budgets,
+    bytes_of,
     centroid_material,
     jpeg_materials,
     materials_of,
@@ -109,15 +110,16 @@ def inherited_rows(
         seeds = list(range(chosen.restarts))
         for group in groups:
             predicted = [[way.predict(material, seed) for seed in seeds] for material in materials_of(student, group)]
-            stored = group[0].bytes + way.extra_bytes
-            fields = about(group) | shared | {"bytes": stored, "seeds": seeds_of(group, seeds)}
+            stored = bytes_of(group[0]) + way.extra_bytes
+            fields = about(student, group) | shared | {"bytes": stored, "seeds": seeds_of(group, seeds)}
             yield row_of(student, chosen, predicted, **fields)
         for ipc, budget in budgets(groups).items():
             yield from _control_rows(way, train, ipc, shared)
             materials, size = jpeg_materials(teacher, train, budget)
             if materials:
                 number = len(materials[0].labels) // len(teacher.classes)
-                yield _drawn(way, materials, method="jpeg", ipc=number, bytes=size + way.extra_bytes, **shared)
+                stored = size + way.extra_bytes
+                yield _drawn(way, materials, method="jpeg", ipc=number, bytes=stored, beside_ipc=ipc, **shared)
 
 
 def _control_rows(way: Inheritance, train: ImageSource, ipc: int, shared: dict[str, str]) -> Iterator[Row]:

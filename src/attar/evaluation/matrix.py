@@ -9,14 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attar.distilled import csv_text
 from attar.evaluation.result import Evaluation
 from attar.evaluation.rows import Row
 
 
 @dataclass(frozen=True)
 class Line:
-    """What one method reaches on each backbone; `rows` are in the order of the matrix' columns, None where missing."""
+    """What one method reaches on each backbone; `label` is the line's own in its matrix, and `rows` are in the order of
+    the matrix' columns, None where missing."""
 
+    label: str
     rows: tuple[Row | None, ...]
 
     @property
@@ -25,24 +28,14 @@ class Line:
         return next(row for row in self.rows if row is not None)
 
     @property
-    def label(self) -> str:
-        """The set's backbones, or the method."""
-        row = self.first
-        number = f", {row.ipc} a class" if row.ipc > 1 and row.method not in ("full", "lda") else ""
-        taught = f" from {row.teacher}" if row.teacher and not row.distilled_on else ""
-        return f"{row.method}{' on ' + ' + '.join(row.distilled_on) if row.distilled_on else ''}{taught}{number}"
-
-    @property
     def own(self) -> float | None:
         """Mean over the backbones that the set was distilled on."""
-        return _mean([row.accuracy for row in self.rows if row and row.evaluated_on in row.distilled_on])
+        return _mean([row.accuracy for row in self.rows if row and row.own])
 
     @property
     def others(self) -> float | None:
         """Mean over the other backbones; None for methods that were distilled on none."""
-        return _mean(
-            [row.accuracy for row in self.rows if row and row.distilled_on and row.evaluated_on not in row.distilled_on]
-        )
+        return _mean([row.accuracy for row in self.rows if row and row.distilled_on and not row.own])
 
     @property
     def worst(self) -> float:
@@ -66,29 +59,43 @@ def matrix(evaluation: Evaluation, protocol: str) -> Matrix:
         key = (row.method, row.set, row.distilled_on, row.ipc, row.teacher)
         lines.setdefault(key, {})[row.evaluated_on] = row
     columns = evaluation.backbones
-    return Matrix(
-        protocol, columns, tuple(Line(tuple(found.get(name) for name in columns)) for found in lines.values())
-    )
+    firsts = [next(iter(found.values())) for found in lines.values()]
+    labels = [_label(row) for row in firsts]
+    unique = [
+        label if labels.count(label) == 1 else f"{label}: {row.set}" for label, row in zip(labels, firsts, strict=True)
+    ]
+    rows = [tuple(found.get(name) for name in columns) for found in lines.values()]
+    return Matrix(protocol, columns, tuple(map(Line, unique, rows)))
+
+
+def _label(row: Row) -> str:
+    """The set's backbones, or the method."""
+    number = f", {row.ipc} a class" if row.ipc > 1 and row.method not in ("full", "lda") else ""
+    taught = f" from {row.teacher}" if row.teacher and not row.distilled_on else ""
+    return f"{row.method}{' on ' + ' + '.join(row.distilled_on) if row.distilled_on else ''}{taught}{number}"
 
 
 def as_csv(evaluation: Evaluation) -> str:
     """One line a row, for spreadsheets and data frames."""
     text = io.StringIO()
-    names = ("method", "set", "distilled_on", "teacher", "evaluated_on", "protocol", "ipc", "accuracy", "std")
+    names = ("method", "set", "distilled_on", "teacher", "evaluated_on", "table", "protocol", "ipc", "accuracy", "std")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, "ci95_low", "ci95_high", "gap_closed", "n_test", "bytes"])
     for row in evaluation.rows:
-        low, high = row.ci95 or ("", "")
+        low, high = ("", "") if row.ci95 is None else (round(bound, 2) for bound in row.ci95)
         gap = evaluation.gap(row)
-        cells = [row.method, row.set, "+".join(row.distilled_on), row.teacher or "", row.evaluated_on, row.protocol]
+        cells = [
+            row.method,
+            row.set,
+            "+".join(row.distilled_on),
+            row.teacher or "",
+            row.evaluated_on,
+            row.table,
+            row.protocol,
+        ]
         numbers = [row.ipc, round(row.accuracy, 2), round(row.std, 2), low, high, "" if gap is None else round(gap, 3)]
-        writer.writerow([*map(_harmless, cells), *numbers, row.n_test, row.bytes or ""])
+        writer.writerow([*map(csv_text, cells), *numbers, row.n_test, row.bytes or ""])
     return text.getvalue()
-
-
-def _harmless(text: str) -> str:
-    """Spreadsheets run cells that begin with = + - @: put an apostrophe before them."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from attar.backbones.record import Backbone, told_apart
-from attar.devices import keep_freed_memory, pick_device, pick_dtype
+from attar.devices import hardware, keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet
 from attar.errors import EvaluationError
 from attar.evaluation.bench import Bench
@@ -29,8 +32,10 @@ from attar.evaluation.rivals import (
 from attar.evaluation.rows import Row
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
+from attar.synthesis.distillation import data_name
 
 _Group = Sequence[DistilledSet]
+_TUNED_IMAGES = 2
 
 
 def evaluate(
@@ -50,10 +55,10 @@ def evaluate(
     """Accuracy on `test` of linear probes on one backbone, or on each of several, trained on each set and its rivals.
 
     Sets that differ in their seed alone make one row: the mean over distillation seeds with its 95 % interval. Rows
-    beside them, for which `train` is needed: random real images (5 draws), centroids, k-means reals, JPEG files of the
-    same bytes, the nearest class mean (`ncm`), the probe on the true class means, LDA, and the probe on all training
-    images; with `controls` also images of noise and wrong labels. Protocols that inherit a classifier need the
-    backbone that a set was distilled on among the backbones.
+    beside them, for which `train` is needed: random real images (5 draws), centroids, k-means reals, the nearest class
+    mean (`ncm`), the probe on the true class means, LDA, and the probe on all training images. With `controls`, which
+    take as long again, also as many JPEG files as fit into the sets' bytes, images of noise, and wrong labels. Protocols
+    that inherit a classifier have their controls always, and need the backbone that a set was distilled on.
 
     Every probe's answers are kept in the cache, so a table that was interrupted goes on where it stopped; `log` is a
     file that gets a JSON line for each. EvaluationError where the classes of sets, test and train differ or seem to be
@@ -64,6 +69,8 @@ def evaluate(
     if train is None and any(one.inherits or one.probe == "tuned" for one in chosen):
         names = ", ".join(one.id for one in chosen if one.inherits or one.probe == "tuned")
         raise EvaluationError(f"{names} needs the training images", "give them by --train (train=)")
+    if any(one.probe == "tuned" for one in chosen) and train is not None and int(train.counts.min()) < _TUNED_IMAGES:
+        raise EvaluationError("probe-v1/tuned needs two images of each class to choose by", "leave that protocol out")
     keep_freed_memory()
     given = told_apart([backbone] if isinstance(backbone, Backbone) else list(backbone))
     backbones = [each.to(device=pick_device(device), dtype=pick_dtype(precision)) for each in given]
@@ -86,12 +93,50 @@ def evaluate(
         remarks.append("n/a: random, centroids, ncm, class-means and full need the training images (--train).")
     elif (most := max((one.manifest.ipc for one in sets), default=1)) > int(train.counts.min()):
         remarks.append(f"n/a: real images at {most} a class; some class has fewer.")
-    if train is not None and sets and not any(row.method == "jpeg" for row in rows):
+    if train is not None and sets and controls and not any(row.method == "jpeg" for row in rows):
         remarks.append("n/a: jpeg; the bytes of the sets don't hold a JPEG file of each class.")
     progress.note(f"{cells.computed} cells computed, {cells.found} known before.")
     return Evaluation(
-        tuple(rows), benches[0].test_labels, tuple(dict.fromkeys(remarks)), _groups(test, train, benches[0])
+        tuple(rows),
+        benches[0].test_labels,
+        tuple(dict.fromkeys(remarks)),
+        _groups(test, train, benches[0]),
+        _about(sets, test, train, benches, precision),
     )
+
+
+def _about(
+    sets: Sequence[DistilledSet], test: ImageSource, train: ImageSource | None, benches: Sequence[Bench], precision: str
+) -> dict[str, Any]:
+    """What decided the numbers, and what the sets cost: bytes of their parts, and seconds and views of their making."""
+    sources = {"test": test} if train is None else {"test": test, "train": train}
+    images = {
+        name: {"name": data_name(source.location), "images": len(source), "fingerprint": source.fingerprint}
+        for name, source in sources.items()
+    }
+    return {
+        "attar": version("attar"),
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": hardware(),
+        "precision": precision,
+        "classes": list(benches[0].classes),
+        **images,
+        "backbones": {bench.backbone.name: bench.backbone.fingerprint for bench in benches},
+        "sets": {one.path.name: _cost(one) for one in sets},
+    }
+
+
+def _cost(one: DistilledSet) -> dict[str, Any]:
+    settings, scores = one.manifest.settings, one.manifest.scores
+    steps, views = settings.get("steps"), settings.get("views")
+    passes = len(one) * steps * views if isinstance(steps, int) and isinstance(views, int) else None
+    return {
+        "checksum": one.manifest.checksum,
+        "parts": one.parts,
+        "raw_bytes": one.raw_bytes,
+        "seconds": scores.get("seconds"),
+        "views": passes,
+    }
 
 
 def _groups(test: ImageSource, train: ImageSource | None, bench: Bench) -> Groups | None:
@@ -126,9 +171,9 @@ def _probed(
             for ipc in ipcs:
                 yield from selection_rows(bench, one, train, ipc)
                 yield from sub_centre_rows(bench, one, train, ipc)
-            for budget in budgets(groups).values():
-                yield from jpeg_rows(bench, one, train, budget)
             yield from reference_rows(bench, one, train)
+            for ipc, budget in budgets(groups).items() if controls else ():
+                yield from jpeg_rows(bench, one, train, ipc, budget)
         for group in groups if controls else ():
             yield from control_rows(bench, one, group, train)
 

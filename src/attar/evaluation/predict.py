@@ -43,13 +43,17 @@ class Prediction:
     def as_json(self) -> dict[str, str | float | None]:
         """What is known of the photo; names of files that aren't Unicode with their odd bytes as \\xNN."""
         values = {
-            "file": str(self.file).encode(errors="backslashreplace").decode(),
+            "file": _unicode(str(self.file)),
             "class": self.label,
             "title": self.title,
             "probability": None if self.probability is None else round(self.probability, 6),
-            "error": self.error,
+            "error": None if self.error is None else _unicode(self.error),
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _unicode(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def predict(
@@ -63,14 +67,12 @@ def predict(
     """A Prediction for each photo (see `find_photos`), in order, while the next ones are read.
 
     The label is "unknown" where the largest probability is below `unknown`. Probabilities are the softmax of the
-    logits, comparable within one classifier and not calibrated: a probe on distilled images is far too cautious. On
-    ImageWoof at one image a class (ViT-Ti; MobileNetV2) it is right for 89 and 87 %, and the median probability is
-    0.63 and 0.44; 95 % of photos of other things stay below 0.27 and 0.24, and so do 5 % of the dogs. So 0.25
-    parts the two where 0.5 would reject a third or more of the dogs; choose it on photos of your own. The set itself
-    can't calibrate it: leave its one image of a class out, and the class is gone.
+    logits. Those of heads (`attar inherit`) fit training images that were held out. Those of `probe-v1`, which has seen
+    the distilled images alone, only compare within one classifier and are far too low. The set itself can't calibrate
+    them: leave its one image of a class out, and the class is gone. benchmarks/unknown.py measures thresholds.
 
     Raises ImageError listing the photos that can't be read, unless `skip_corrupt` asks for an `error` in their place;
-    SettingsError for an `unknown` outside of 0..1.
+    SettingsError for an `unknown` outside of 0..1, and where a class itself is called "unknown".
 
     >>> for each in attar.predict(flowers, "photos", unknown=0.25):      # doctest: +SKIP
     ...     print(each.file, each.title, f"{each.probability:.2f}")
@@ -78,6 +80,8 @@ def predict(
     """
     if not 0 <= unknown <= 1:
         raise SettingsError(f"an unknown threshold of {unknown:g} is no probability", "use a number from 0 to 1")
+    if unknown and UNKNOWN in (*classifier.classes, *classifier.titles):
+        raise SettingsError("a class of this set is called unknown", "leave the threshold out, and use probabilities")
     files = find_photos([photos] if isinstance(photos, str | Path) else photos)
     return _predictions(classifier, files, unknown, skip_corrupt, progress)
 

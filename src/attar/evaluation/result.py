@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,21 @@ from attar.evaluation.scores import Difference, gap_closed, gap_interval, holm, 
 
 _RIVALS = ("random", "centroids", "kmeans", "jpeg", "noise", "sub-centres", "class-means", "full")
 _INHERITED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.inherits)
-_PER_IPC = ("random", "centroids", "kmeans", "noise", "sub-centres")
+_ANY_NUMBER = ("class-means", "full")
+_WITHOUT_TEACHER = ("class-means", "full")  # inherit from nobody
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The rows of all backbones and protocols in the order of the tables, the test labels in the common class order,
-    remarks that belong beneath, and the test images' groups where they have any."""
+    remarks that belong beneath, the test images' groups where they have any, and what a reader needs to make the
+    numbers again (`about`)."""
 
     rows: tuple[Row, ...]
     test_labels: Int[np.ndarray, " test"]
     remarks: tuple[str, ...]
     groups: Groups | None = None
+    about: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def backbones(self) -> tuple[str, ...]:
@@ -60,12 +64,20 @@ class Evaluation:
         return next(fitting, None)
 
     def rival(self, row: Row, method: str) -> Row | None:
-        """What a distilled row is compared with: `method` on the same backbone, at as many images a class."""
-        ipc = row.ipc if method in _PER_IPC else None
-        found = self.row(method, row.table, ipc, evaluated_on=row.evaluated_on, teacher=row.teacher)
-        if found is None and row.teacher is not None:  # all images and class means inherit from nobody
-            return self.row(method, row.beside("probe-v1"), ipc, evaluated_on=row.evaluated_on)
-        return found
+        """The row of `method` that stands beside a set: on the same backbone, at as many images a class where that
+        matters, or for JPEG files beside sets of as many."""
+        teacher, table = row.teacher, row.table
+        if teacher is not None and method in _WITHOUT_TEACHER:
+            teacher, table = None, row.beside("probe-v1")
+        fitting = (
+            other
+            for other in self.rows
+            if (other.method, other.table, other.evaluated_on, other.teacher)
+            == (method, table, row.evaluated_on, teacher)
+            and not other.distilled_on
+            and (method in _ANY_NUMBER or (other.beside_ipc or other.ipc) == row.ipc)
+        )
+        return next(fitting, None)
 
     def differences(self) -> list[tuple[Row, Row, Difference]]:
         """Each distilled row against real images of the same number, class means and full data, and an inherited one
@@ -100,8 +112,8 @@ class Evaluation:
         """DD-Ranking's scores of a distilled row as fractions: `lrs` where the probe on hard labels and on all images
         stands beside it, `ars` where the probe with and without random views does (evaluation.md 8)."""
         scores = {}
-        random, full = self.rival(row, "random"), self.rival(row, "full")
-        hard = self._same_set(row, row.beside("probe-v1"))
+        random, hard = self.rival(row, "random"), self._same_set(row, row.beside("probe-v1"))
+        full = None if hard is None else self.rival(hard, "full")
         if random is not None and full is not None and hard is not None:
             scores["lrs"] = label_robust_score(
                 real_hard=full.accuracy / 100,
@@ -137,10 +149,10 @@ class Evaluation:
             return None
         return group_table(row.correct, self.test_labels, self.groups.attributes, self.groups.train_counts)
 
-    def as_json(self) -> dict[str, list[Any]]:
+    def as_json(self) -> dict[str, Any]:
         """The document that `attar evaluate --json` prints."""
         found = self.differences()
-        corrected = holm([difference.p for _, _, difference in found])
+        corrected = _corrected(found)
         differences = [
             {
                 "set": row.set,
@@ -159,7 +171,7 @@ class Evaluation:
             }
             for (row, other, difference), p in zip(found, corrected, strict=True)
         ]
-        return {
+        return self.about | {
             "rows": [row.as_json() | self._scores(row) for row in self.rows],
             "differences": differences,
             "remarks": list(self.remarks),
@@ -183,6 +195,18 @@ class Groups:
     names: tuple[str, ...]
     attributes: Int[np.ndarray, " test"]
     train_counts: Int[np.ndarray, "classes attributes"]
+
+
+def _corrected(found: Sequence[tuple[Row, Row, Difference]]) -> list[float]:
+    """The p-values corrected by Holm within each table on each backbone."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for place, (row, _, _) in enumerate(found):
+        families.setdefault((row.table, row.evaluated_on), []).append(place)
+    corrected = [1.0] * len(found)
+    for places in families.values():
+        for place, p in zip(places, holm([found[place][2].p for place in places]), strict=True):
+            corrected[place] = p
+    return corrected
 
 
 def _mcnemar(first: Row, second: Row) -> float | None:

@@ -21,7 +21,7 @@ from attar.selection import centroid_images, jpeg_images, kmeans_images, noise_i
 _DRAWS = 5
 _CONTROL_DRAWS = 3
 _JPEG_DRAWS = 2  # of many images each
-_LDA_IMAGES = 3  # a class needs two for its scatter, and one to choose the shrinkage by
+_LDA_IMAGES = 4  # a class needs two for its scatter, one to choose the shrinkage by, and one held out from both
 
 
 def distilled_row(bench: Bench, chosen: Protocol, group: Sequence[DistilledSet], train: ImageSource | None) -> Row:
@@ -30,7 +30,7 @@ def distilled_row(bench: Bench, chosen: Protocol, group: Sequence[DistilledSet],
     predicted = [
         [bench.probe(chosen, material, seed, train) for seed in seeds] for material in materials_of(bench, group)
     ]
-    return row_of(bench, chosen, predicted, **about(group), seeds=seeds_of(group, seeds))
+    return row_of(bench, chosen, predicted, **about(bench, group), seeds=seeds_of(group, seeds))
 
 
 def materials_of(bench: Bench, group: Sequence[DistilledSet]) -> list[Material]:
@@ -38,7 +38,7 @@ def materials_of(bench: Bench, group: Sequence[DistilledSet]) -> list[Material]:
     return [bench.material(one.path.name, one.source, one.weights) for one in group]
 
 
-def about(group: Sequence[DistilledSet]) -> dict[str, object]:
+def about(bench: Bench, group: Sequence[DistilledSet]) -> dict[str, object]:
     """What a row says of sets that differ in their seed alone."""
     first = group[0].manifest
     return {
@@ -46,8 +46,14 @@ def about(group: Sequence[DistilledSet]) -> dict[str, object]:
         "set": ", ".join(one.path.name for one in group),
         "distilled_on": tuple(origin.name for origin in first.backbones),
         "ipc": first.ipc,
-        "bytes": round(first.scores.get("jpeg_bytes", group[0].bytes)),
+        "bytes": bytes_of(group[0]),
+        "own": bench.backbone.fingerprint in {origin.fingerprint for origin in first.backbones},
     }
+
+
+def bytes_of(distilled: DistilledSet) -> int:
+    """What a set's images take; for a selection of JPEG files those files, not the PNG files that they became."""
+    return round(distilled.manifest.scores.get("jpeg_bytes", distilled.bytes))
 
 
 def seeds_of(group: Sequence[DistilledSet], probes: Sequence[int]) -> dict[str, list[int]]:
@@ -57,7 +63,7 @@ def seeds_of(group: Sequence[DistilledSet], probes: Sequence[int]) -> dict[str, 
 
 def budgets(groups: Sequence[Sequence[DistilledSet]]) -> dict[int, int]:
     """{images a class: the bytes of the largest set that has as many}, in that order."""
-    sizes = [(group[0].manifest.ipc, group[0].bytes) for group in groups]
+    sizes = [(group[0].manifest.ipc, bytes_of(group[0])) for group in groups]
     return {ipc: max(size for other, size in sizes if other == ipc) for ipc in sorted({ipc for ipc, _ in sizes})}
 
 
@@ -132,12 +138,12 @@ def drawn_row(
     return row_of(bench, chosen, predicted, **(filled | fields))
 
 
-def jpeg_rows(bench: Bench, chosen: Protocol, train: ImageSource, budget: int) -> Iterator[Row]:
-    """Random real images at the bytes of a distilled set."""
+def jpeg_rows(bench: Bench, chosen: Protocol, train: ImageSource, ipc: int, budget: int) -> Iterator[Row]:
+    """Random real images in `budget` bytes, beside sets of `ipc` images a class."""
     materials, size = jpeg_materials(bench, train, budget)
     if materials:
-        ipc = len(materials[0].labels) // len(bench.classes)
-        yield drawn_row(bench, chosen, materials, train, method="jpeg", ipc=ipc, bytes=size)
+        number = len(materials[0].labels) // len(bench.classes)
+        yield drawn_row(bench, chosen, materials, train, method="jpeg", ipc=number, bytes=size, beside_ipc=ipc)
 
 
 def control_rows(bench: Bench, chosen: Protocol, group: Sequence[DistilledSet], train: ImageSource | None) -> list[Row]:
@@ -152,7 +158,7 @@ def control_rows(bench: Bench, chosen: Protocol, group: Sequence[DistilledSet], 
     seeds = seeds_of(group, [0])
     return [
         noise,
-        row_of(bench, chosen, predicted, method="shuffled", ipc=ipc, bytes=group[0].bytes, seeds=seeds),
+        row_of(bench, chosen, predicted, method="shuffled", ipc=ipc, bytes=bytes_of(group[0]), seeds=seeds),
     ]
 
 
@@ -172,7 +178,15 @@ def reference_rows(bench: Bench, chosen: Protocol, train: ImageSource) -> Iterat
     features, labels, count = bench.centre_features(train), bench.labels(train), len(bench.classes)
     means = ClassStatistics.of(features, labels, count).means
     stored, each = 4 * means.numel(), len(train) // count
-    yield row_of(bench, chosen, [[bench.nearest_mean(means.numpy())]], method="ncm", ipc=1, bytes=stored)
+    yield row_of(
+        bench,
+        chosen,
+        [[bench.nearest_mean(means.numpy())]],
+        method="ncm",
+        ipc=1,
+        bytes=stored,
+        protocol=protocol_id(bench, "ncm"),
+    )
     if chosen.probe == "adam":
         seeds = range(chosen.restarts)
         predicted = [[bench.full_adam(train, seed) for seed in seeds]]
@@ -185,7 +199,8 @@ def reference_rows(bench: Bench, chosen: Protocol, train: ImageSource) -> Iterat
         if int(train.counts.min()) >= _LDA_IMAGES:
             lda = protocol_id(bench, "lda")
             yield row_of(bench, chosen, [[bench.full("lda", train)]], method="lda", ipc=each, protocol=lda)
-    recipe = {"converged": chosen.id, "tuned": chosen.id, "ridge": "ridge"}.get(chosen.probe, "probe-v1")
+    closed = "ridge" if int(train.counts.min()) >= _LDA_IMAGES else "probe-v1"
+    recipe = {"converged": chosen.id, "tuned": chosen.id, "ridge": closed}.get(chosen.probe, "probe-v1")
     about = {"protocol": protocol_id(bench, recipe)}
     yield row_of(bench, chosen, [[bench.full(recipe, train)]], method="full", ipc=each, **about)
 
@@ -200,6 +215,8 @@ def row_of(bench: Bench, chosen: Protocol, predicted: Sequence[Sequence[np.ndarr
         "seeds": {},
         "bytes": None,
         "teacher": None,
+        "own": False,
+        "beside_ipc": None,
     }
     evaluated_on, classes = bench.backbone.name, len(bench.classes)
     return make_row(predicted, bench.test_labels, classes, table=table, evaluated_on=evaluated_on, **(filled | fields))

@@ -21,7 +21,9 @@ class Row:
     over sets and `ci95` their t-interval: 0 and None for a single set. `correct` holds for each set the share of its
     probes that were right on each test image, `confusion[true, predicted]` counts all answers. `table` is the protocol
     under whose table the row stands, `protocol` how its number was made; they differ for rows that the protocol doesn't
-    apply to, such as `full` under lgm-probe. `teacher` is the backbone that a classifier was inherited from.
+    apply to, such as `full` under lgm-probe. `teacher` is the backbone that a classifier was inherited from, `own` says
+    that the set was distilled on this backbone, and `beside_ipc` is the number a class of the sets that it stands
+    beside, where that is another than its own.
     """
 
     method: str
@@ -37,6 +39,8 @@ class Row:
     seeds: dict[str, list[int]]
     bytes: int | None
     teacher: str | None
+    own: bool
+    beside_ipc: int | None
     table: str = field(repr=False)
     correct: Float[np.ndarray, "sets test"] = field(repr=False)
     confusion: Int[np.ndarray, "classes classes"] = field(repr=False)

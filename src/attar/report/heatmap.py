@@ -32,7 +32,7 @@ def heatmap(found: Matrix) -> bytes:
                 continue
             colour = "white" if row.accuracy > 60 else "black"
             axes.text(column, place, f"{row.accuracy:.1f}", ha="center", va="center", color=colour, fontsize=8)
-            if row.evaluated_on in row.distilled_on:
+            if row.own:
                 frame = Rectangle((column - 0.48, place - 0.46), 0.96, 0.92, fill=False, edgecolor="tab:orange", lw=1.5)
                 axes.add_patch(frame)
     axes.set_yticks(range(lines), [_plain(line.label) for line in found.lines], fontsize=8)

@@ -41,8 +41,8 @@ def audit(
     distribution: one class has too few for small p. With `test` its near-duplicates in `train` are listed, and with
     backbones membership is tested too. EvaluationError for fewer than two training images.
 
-    What the features of a backbone flag that distilled the set is told and is no copy: distillation pulls images towards
-    real ones there. Pass one that didn't.
+    What the features of a backbone flag that distilled the set is told and is no copy: distillation pulls images
+    towards real ones there. Pass one that didn't.
     """
     if len(train) < 2:
         raise EvaluationError(f"{train.location} has {len(train)} image(s) to search", "Give the training images.")
@@ -201,7 +201,7 @@ def _remarks(searches: Sequence[Search], images: int, held_out: int, no_test: bo
     for each in searches:
         if each.flagged.any() and not each.evident:
             remarks.append(
-                f"By {each.name} {int(each.flagged.sum())} images are nearer to training images than chance. It "
+                f"{int(each.flagged.sum())} of {images} are nearer to training images than chance by {each.name}. It "
                 "distilled the set, so that is no sign of a copy."
             )
     through = [each.distilled_through for each in searches if each.distilled_through is not None]
