@@ -3,8 +3,8 @@
     python benchmarks/unknown.py SET [--json FILE]      # a set of Imagewoof, distilled on ViT-Ti
 
 For ViT-Ti and MobileNetV2: the probe on the distilled images, and the heads that `attar inherit` makes (in a copy of
-the set). Dogs are the validation images of Imagewoof, other things those of Imagenette. Prints the share of dogs that are
-right, of dogs called unknown, and of other things called unknown, in percent.
+the set). Dogs are the validation images of Imagewoof, other things those of Imagenette. Prints the share of dogs that
+are right, of dogs called unknown, and of other things called unknown, in percent.
 """
 
 from __future__ import annotations

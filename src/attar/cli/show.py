@@ -23,9 +23,9 @@ _FIGURES = ("loss", "cosine", "worst_class")
 _QUIET_SECONDS = 5
 _REAL = ("random", "centroids", "kmeans", "jpeg")
 _LEGEND = (
-    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, sub-centres: the probe on the true means of classes or of their clusters; "
-    "lda, full: classifiers of all images. Gap closed: 0 is random images, 1 is all. Differences in points with their "
-    "95 % interval."
+    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, "
+    "sub-centres: the probe on the true means of classes or of their clusters; lda, full: classifiers of all images. "
+    "Gap closed: 0 is random images, 1 is all. Differences in points with their 95 % interval."
 )
 
 

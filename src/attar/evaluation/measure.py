@@ -57,8 +57,8 @@ def evaluate(
     Sets that differ in their seed alone make one row: the mean over distillation seeds with its 95 % interval. Rows
     beside them, for which `train` is needed: random real images (5 draws), centroids, k-means reals, the nearest class
     mean (`ncm`), the probe on the true class means, LDA, and the probe on all training images. With `controls`, which
-    take as long again, also as many JPEG files as fit into the sets' bytes, images of noise, and wrong labels. Protocols
-    that inherit a classifier have their controls always, and need the backbone that a set was distilled on.
+    take as long again, also as many JPEG files as fit into the sets' bytes, images of noise, and wrong labels.
+    Protocols that inherit a classifier have their controls always, and need the backbone that a set was distilled on.
 
     Every probe's answers are kept in the cache, so a table that was interrupted goes on where it stopped; `log` is a
     file that gets a JSON line for each. EvaluationError where the classes of sets, test and train differ or seem to be
