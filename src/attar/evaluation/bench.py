@@ -34,7 +34,7 @@ from attar.synthesis.views import (
     cut_views,
     draw_windows,
     may_mirror,
-    smallest_crop,
+    probe_policy,
 )
 
 _FRESH_LIMIT_SECONDS = 600
@@ -72,8 +72,7 @@ class Bench:
 
     def policy_for(self, crop: int) -> ViewPolicy:
         """How views of `crop` pixels are cut from images like the test images."""
-        side = canvas_side(crop)
-        return ViewPolicy(side, crop, scale=(smallest_crop(side), 1.0), flip=may_mirror(self.test, side))
+        return probe_policy(crop, flip=may_mirror(self.test, canvas_side(crop)))
 
     @cached_property
     def test_features(self) -> Float[Tensor, "test dim"]:

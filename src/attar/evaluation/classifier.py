@@ -18,7 +18,7 @@ from attar.features import extract
 from attar.linear import ConvergedProbe, converged_probe
 from attar.progress import SILENT, Progress
 from attar.synthesis.draws import Stream
-from attar.synthesis.views import RandomViews, ViewPolicy, canvas_side, may_mirror, smallest_crop
+from attar.synthesis.views import RandomViews, canvas_side, may_mirror, probe_policy
 
 _DEFAULT = "probe-v1"
 _SEED = 0  # of the views: the first of those that `evaluate` averages over
@@ -142,7 +142,7 @@ def _fitted(distilled: DistilledSet, backbone: Backbone, wanted: Protocol, progr
     source, side = distilled.source, canvas_side(backbone.image_size)
     # What the run knew of the real images counts: synthetic digits are hardly ever grey to the last bit.
     flip = bool(distilled.manifest.settings.get("flip", True)) and may_mirror(source, side)
-    policy = ViewPolicy(side, backbone.image_size, scale=(smallest_crop(side), 1.0), flip=flip)
+    policy = probe_policy(backbone.image_size, flip=flip)
     cut = RandomViews(policy, wanted.views, _SEED, Stream.PROBE, centre_first=True)
     return converged_probe(
         extract(source, backbone, cut, progress=progress, task="probe views").values,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attar.errors import EvaluationError, nearest
+from attar.linear.probe import PENALTY, TRANSFORM
 
 Kind = Literal["converged", "tuned", "ridge", "knn", "adam", "inherit-ridge", "inherit-authors", "kd", "joint"]
 
@@ -48,9 +49,9 @@ class Protocol:
 PROTOCOLS = {
     protocol.id: protocol
     for protocol in (
-        Protocol("probe-v1", "converged", "l2", penalty=1e-3),
+        Protocol("probe-v1", "converged", TRANSFORM, PENALTY),
         Protocol("probe-v1/std", "converged", "std", penalty=1.0),
-        Protocol("probe-v1/centre", "converged", "l2", penalty=1e-3, views=1, restarts=1),
+        Protocol("probe-v1/centre", "converged", TRANSFORM, PENALTY, views=1, restarts=1),
         Protocol("probe-v1/tuned", "tuned", "l2"),
         Protocol("ridge-v1", "ridge", "l2"),
         Protocol("knn-v1", "knn", "l2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from attar.errors import EvaluationError
 from attar.linear.softmax import LinearClassifier, softmax_regression
+
+TRANSFORM: Literal["l2"] = "l2"  # of probe-v1, as its penalty: benchmarks/probe_defaults.py
+PENALTY = 1e-3
 
 
 @dataclass(frozen=True)

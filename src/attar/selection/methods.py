@@ -17,6 +17,7 @@ from attar.errors import SettingsError
 from attar.features import extract, read_squares
 from attar.images.source import ImageSource
 from attar.linear import converged_probe
+from attar.linear.probe import PENALTY, TRANSFORM
 from attar.progress import Progress
 from attar.selection.choose import centroid_images, kmeans_images, random_images
 from attar.selection.coresets import herding_images, kcenter_images
@@ -27,7 +28,6 @@ from attar.synthesis.distillation import data_name
 from attar.synthesis.views import CentreView, ViewPolicy, canvas_side
 
 _SMALL = 64  # pixels; RDED's authors tile no smaller images
-_TRANSFORM, _PENALTY = "l2", 1e-3  # of probe-v1, whose probe on all data judges crops
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def _rded(task: Task) -> Picked:
     images, held = rded_images(
         task.source,
         task.backbone,
-        converged_probe(features, labels, task.classes, transform=_TRANSFORM, penalty=_PENALTY),
+        converged_probe(features, labels, task.classes, transform=TRANSFORM, penalty=PENALTY),
         task.ipc,
         side=task.policy.canvas,
         factor=1 if task.policy.canvas <= _SMALL else 2,

@@ -58,6 +58,12 @@ def may_mirror(source: ImageSource, canvas: int) -> bool:
     return not ((canvas <= 64 or source.location.startswith("digits")) and source.grey)
 
 
+def probe_policy(crop: int, *, flip: bool) -> ViewPolicy:
+    """How views of `crop` pixels are cut for probes: the published way, without noise."""
+    side = canvas_side(crop)
+    return ViewPolicy(side, crop, scale=(smallest_crop(side), 1.0), flip=flip)
+
+
 @dataclass(frozen=True)
 class Windows:
     """Where each of `n` views lies, in fractions of the image's side; a noise seed of 0 means no noise."""
