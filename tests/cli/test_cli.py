@@ -87,7 +87,7 @@ def test_json_is_one_document_on_stdout(tmp_path, attar, train, test_images):
     code, shown, err = attar("evaluate", *sets, "--test", test_images, "--train", train, *SMALL, "--json")
     rows = json.loads(shown)["rows"]
     assert code == 0 and rows[0]["method"] == "sfm" and rows[0]["seeds"]["distill"] == [3407, 3408]
-    assert rows[0]["ci95"] is not None and {row["protocol"] for row in rows} == {"probe-v1", "probe-v1/std"}
+    assert rows[0]["ci95"] is not None and {row["table"] for row in rows} == {"probe-v1", "probe-v1/std"}
 
 
 def test_later_settings_win_preset_file_set_flag(tmp_path, attar, train):

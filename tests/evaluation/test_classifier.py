@@ -19,7 +19,7 @@ from attar.features import extract, read_squares
 from attar.linear import ConvergedProbe, LinearClassifier, Scaling, converged_probe
 from attar.progress import Progress
 from attar.synthesis.draws import Stream
-from attar.synthesis.views import RandomViews, ViewPolicy
+from attar.synthesis.views import RandomViews, ViewPolicy, probe_policy
 from small import CLASSES, coloured, manifest, small_backbone
 
 
@@ -92,7 +92,7 @@ def test_what_must_not_be_mirrored_is_not(tmp_path, backbone, monkeypatch, recor
     record = manifest(CLASSES, image_side=8, settings={"flip": recorded})
     one = write(tmp_path / "x", read_squares(source, 8, range(3)), source.labels, manifest=record)
     monkeypatch.setattr(
-        module, "ViewPolicy", lambda *given, **named: policies.append(named) or ViewPolicy(*given, **named)
+        module, "probe_policy", lambda *given, **named: policies.append(named) or probe_policy(*given, **named)
     )
     classifier(one, backbone, device="cpu")
     assert [policy["flip"] for policy in policies] == [flip]

@@ -40,7 +40,7 @@ from attar.synthesis.draws import Stream
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy
 from attar.tensors import read_tensors, write_tensors
 
-_VERSION = "heads-2"  # counts up when the same key would give another head
+_VERSION = "heads-2"  # counts up when the same key would give another head, recipes and grids included
 _TENTH = 10
 _VIEWS = 8
 _RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-6, 4))  # of the mean eigenvalue
@@ -99,7 +99,6 @@ def head_fingerprint(
     return digest(
         _VERSION,
         recipe,
-        PROTOCOLS.get(recipe),
         train.hashes(),
         labels.tolist(),
         tuple(classes),
