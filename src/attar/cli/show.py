@@ -93,7 +93,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
         f"Real images beat {row.set} on {row.evaluated_on}: {other.method} {other.accuracy:.1f} against "
         f"{row.accuracy:.1f} ({row.table})."
         for row, other, difference in differences
-        if other.method in _REAL and difference.verdict == "below"
+        if other.method in _REAL and difference.verdict == "below" and not (row.teacher and row.own)
     ]
     compared = [
         f"{row.set}{f' on {row.evaluated_on}' if several else ''} against {_named(other)} ({row.table}): "
