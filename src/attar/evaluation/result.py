@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from attar.evaluation.group_scores import GroupTable, group_table
 from attar.evaluation.protocols import PROTOCOLS
 from attar.evaluation.ranking import augmentation_robust_score, label_robust_score
 from attar.evaluation.rows import Row
-from attar.evaluation.scores import Difference, gap_closed, gap_interval, holm, mcnemar, paired_difference
+from attar.evaluation.scores import Difference, difference, gap_bounds, gap_closed, holm, mcnemar, resampled
 
 _RIVALS = ("random", "centroids", "kmeans", "jpeg", "noise", "sub-centres", "class-means", "full")
 _INHERITED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.inherits)
@@ -82,6 +83,10 @@ class Evaluation:
     def differences(self) -> list[tuple[Row, Row, Difference]]:
         """Each distilled row against real images of the same number, class means and full data, and an inherited one
         also against what the same sets reach by themselves and by other ways to inherit: paired bootstrap."""
+        return self._differences
+
+    @cached_property
+    def _differences(self) -> list[tuple[Row, Row, Difference]]:
         result = []
         for row in (row for row in self.rows if row.distilled_on):
             others = [self.rival(row, method) for method in _RIVALS]
@@ -90,8 +95,8 @@ class Evaluation:
                 others += [self._same_set(row, row.beside(name)) for name in ("probe-v1", *inherited)]
             for other in others:
                 if other is not None:
-                    difference = paired_difference(row.correct, other.correct, self.test_labels)
-                    result.append((row, other, difference))
+                    drawn = self._drawn[id(row)], self._drawn[id(other)]
+                    result.append((row, other, difference(row.correct, other.correct, *drawn)))
         return result
 
     def gap(self, row: Row) -> float | None:
@@ -106,7 +111,16 @@ class Evaluation:
         random, full = self.rival(row, "random"), self.rival(row, "full")
         if random is None or full is None:
             return None
-        return gap_interval(row.correct, random.correct, full.correct, self.test_labels)
+        if self.gap(row) is None:
+            return None
+        reached, start, end = (self._drawn[id(each)] for each in (row, random, full))
+        return gap_bounds(reached, start, end, len(self.test_labels))
+
+    @cached_property
+    def _drawn(self) -> dict[int, Float[np.ndarray, " resamples"]]:
+        """The accuracy of each row in the same 10,000 resamples of the test images."""
+        drawn = resampled([row.correct for row in self.rows], self.test_labels)
+        return {id(row): column for row, column in zip(self.rows, drawn.T, strict=True)}
 
     def ranking(self, row: Row) -> dict[str, float]:
         """DD-Ranking's scores of a distilled row as fractions: `lrs` where the probe on hard labels and on all images

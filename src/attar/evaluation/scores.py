@@ -72,11 +72,20 @@ def paired_difference(
     Test images are resampled jointly and within their class (`labels`), each method's runs (distillation seeds)
     independently. The p-value is twice the smaller share of resamples on one side of 0, at most 1.
     """
-    drawn = _resampled((first, second), labels, resamples, seed)
-    gaps = 100 * (drawn[:, 0] - drawn[:, 1])
+    return difference(first, second, *resampled((first, second), labels, resamples=resamples, seed=seed).T)
+
+
+def difference(
+    first: Float[np.ndarray, "runs_a test"],
+    second: Float[np.ndarray, "runs_b test"],
+    first_drawn: Float[np.ndarray, " resamples"],
+    second_drawn: Float[np.ndarray, " resamples"],
+) -> Difference:
+    """`paired_difference` of methods that were resampled before, among others."""
+    gaps = 100 * (first_drawn - second_drawn)
     low, high = np.percentile(gaps, [2.5, 97.5])
     beyond = min(np.count_nonzero(gaps <= 0), np.count_nonzero(gaps >= 0))
-    p = min(1.0, 2 * (beyond + 1) / (resamples + 1))  # never 0, which no finite number of resamples can show
+    p = min(1.0, 2 * (beyond + 1) / (len(gaps) + 1))  # never 0, which no finite number of resamples can show
     return Difference(float(100 * (first.mean() - second.mean())), float(low), float(high), p)
 
 
@@ -107,8 +116,18 @@ def gap_interval(
     """
     if gap_closed(*(float(100 * each.mean()) for each in (method, random, full))) is None:
         return None
-    reached, start, end = _resampled((method, random, full), labels, resamples, seed).T
-    low, high = np.percentile((reached - start) / np.maximum(end - start, 1 / len(labels)), [2.5, 97.5])
+    drawn = resampled((method, random, full), labels, resamples=resamples, seed=seed)
+    return gap_bounds(drawn[:, 0], drawn[:, 1], drawn[:, 2], len(labels))
+
+
+def gap_bounds(
+    method: Float[np.ndarray, " resamples"],
+    random: Float[np.ndarray, " resamples"],
+    full: Float[np.ndarray, " resamples"],
+    tests: int,
+) -> tuple[float, float]:
+    """`gap_interval` of methods that were resampled before, among others."""
+    low, high = np.percentile((method - random) / np.maximum(full - random, 1 / tests), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -156,9 +175,13 @@ def wilson(right: int | float, n: int) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def _resampled(
-    methods: Sequence[Float[np.ndarray, "_ test"]], labels: Int[np.ndarray, " test"], resamples: int, seed: int
-) -> Float[np.ndarray, "resamples methods"]:
+def resampled(
+    methods: Sequence[Float[np.ndarray, "_ test"]],
+    labels: Int[np.ndarray, " test"],
+    *,
+    resamples: int = _RESAMPLES,
+    seed: int = 0,
+) -> Float[np.ndarray, "{resamples} methods"]:
     """Accuracies, 0..1, of methods in resamples of the test images (jointly, by class) and of each method's runs."""
     random = np.random.default_rng(seed)
     tests = len(labels)
