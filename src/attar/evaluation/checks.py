@@ -101,5 +101,6 @@ def refuse_renamed(
     raise EvaluationError(
         f"The test images' classes seem to be mixed up: a probe on all training images is right in "
         f"{head.accuracy:.0f} % of held-out training images and in {accuracy:.0f} % of the test images.",
-        f"Folders may be renamed among each other: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}.",
+        "Check the names of the test folders: "
+        f"{', '.join(found[:5])}{f' and {len(found) - 5} more' if len(found) > 5 else ''}.",
     )

@@ -38,7 +38,9 @@ def heatmap(found: Matrix) -> bytes:
     axes.set_yticks(range(lines), [_plain(line.label) for line in found.lines], fontsize=8)
     axes.set_xticks(range(columns), [_plain(name) for name in found.backbones], fontsize=8)
     axes.xaxis.tick_top()
-    axes.set_title(f"{found.protocol}: accuracy in % of test images, by the backbone it is measured on", fontsize=9)
+    figure.suptitle(
+        f"{found.protocol}: % of test images right\n(framed: the backbone that distilled the set)", fontsize=9
+    )
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
     return picture.getvalue()
