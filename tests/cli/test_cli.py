@@ -98,7 +98,7 @@ def test_later_settings_win_preset_file_set_flag(tmp_path, attar, train):
     )  # fmt: skip
     settings = json.loads(shown)["sets"][0]["settings"]
     assert code == 0 and (settings["steps"], settings["lr"], settings["grow_every"]) == (5, 0.25, 3)
-    assert settings["w_mean"] == choose_settings("fast").w_mean > 0
+    assert settings["w_mean"] == choose_settings("fast").options.w_mean > 0
 
 
 def harmful(path: Path) -> Path:

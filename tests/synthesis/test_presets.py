@@ -9,7 +9,7 @@ from attar.synthesis import PRESETS, choose_settings
 
 
 def test_paper_is_what_the_authors_published():
-    paper = choose_settings("paper").model_dump()
+    paper = choose_settings("paper").flat()
     published = {
         "steps": 5001,
         "lr": 2e-3,

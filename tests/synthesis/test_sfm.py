@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from attar.errors import SettingsError
 from attar.features import Features, RealFeatures
 from attar.synthesis.objectives import Rows, StatisticalFlowMatching
-from attar.synthesis.presets import Settings
+from attar.synthesis.objectives.sfm import FlowOptions
 from oracles.flow import flow_loss
 
 
@@ -139,7 +139,7 @@ def test_built_for_a_run_it_aims_at_the_class_means_or_at_balanced_ones():
     values, labels = torch.randn(23, 2, 5), torch.arange(23) % 3
     real = RealFeatures(Features(values, labels), 3, groups=torch.arange(23) % 7 // 5)
     plain, balanced = (
-        StatisticalFlowMatching.build(real, Settings(ipc=5, w_mean=0.3, w_scale=0.2, **options))
+        StatisticalFlowMatching.build(real, FlowOptions(w_mean=0.3, w_scale=0.2, **options), ipc=5, seed=0)
         for options in ({"paper_quirks": True}, {"group_balanced": True})
     )
     assert torch.equal(plain.real, real.statistics.means) and torch.equal(balanced.real, real.balanced_means)

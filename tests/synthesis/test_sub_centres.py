@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from attar.errors import SettingsError
 from attar.features import Features, RealFeatures
 from attar.synthesis.objectives import OBJECTIVES, Rows, StatisticalFlowMatching, SubCentreFlowMatching
-from attar.synthesis.presets import Settings
+from attar.synthesis.objectives.sub_centres import SubCentreOptions
 from attar.testing import check_objective
 from oracles.sub_flow import sub_flow_loss
 
@@ -178,7 +178,7 @@ def test_the_log_has_flow_matchings_figures():
 
 def test_built_for_a_run_it_aims_at_equal_clusters_without_weights():
     real = real_features()
-    objective = OBJECTIVES["sfm-sub"](real, Settings(ipc=3, w_mean=0.3, w_scale=0.2))
+    objective = OBJECTIVES["sfm-sub"].build(real, SubCentreOptions(w_mean=0.3, w_scale=0.2), ipc=3, seed=0)
     centres, shares = real.sub_centres(3)
     assert torch.equal(objective.centres, centres) and torch.equal(objective.shares, shares)
     assert (objective.w_mean, objective.w_scale, objective.image_weights) == (0.3, 0.2, None)
@@ -186,7 +186,7 @@ def test_built_for_a_run_it_aims_at_equal_clusters_without_weights():
 
 def test_built_for_unequal_clusters_images_weigh_their_shares():
     real = real_features()
-    objective = SubCentreFlowMatching.build(real, Settings(ipc=3, equal_clusters=False))
+    objective = SubCentreFlowMatching.build(real, SubCentreOptions(equal_clusters=False), ipc=3, seed=0)
     _, shares = real.sub_centres(3, equal=False)
     assert objective.image_weights.tolist() == pytest.approx((3 * shares).flatten().tolist())
     torch.testing.assert_close(objective.image_weights.reshape(3, 3).sum(1), torch.full((3,), 3.0).double())
@@ -194,11 +194,6 @@ def test_built_for_unequal_clusters_images_weigh_their_shares():
 
 def test_images_of_class_means_count_the_same():
     assert StatisticalFlowMatching(torch.eye(3)).image_weights is None
-
-
-def test_balanced_groups_are_refused():
-    with pytest.raises(SettingsError, match="not balanced over groups"):
-        SubCentreFlowMatching.build(real_features(), Settings(ipc=3, group_balanced=True))
 
 
 @pytest.mark.parametrize("shares", [[[0.5, 0.6], [0.5, 0.5]], [[1.0, 0.0], [0.5, 0.5]]], ids=["sum", "zero"])

@@ -179,7 +179,7 @@ def distill(
         if source.skipped:
             names = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
             progress.note(f"Left out, because they can't be read: {len(source.skipped)} images ({names}).")
-        if groups is not None and not chosen.group_balanced:
+        if groups is not None and not chosen.options.needs_groups:
             progress.note(
                 "Groups decide nothing by themselves: add --set group_balanced=true to balance class centres."
             )

@@ -10,10 +10,10 @@ from attar.errors import SettingsError, nearest
 def is_selection(method: str) -> bool:
     """Whether `method` chooses real images; SettingsError names the nearest method where there is none of that name."""
     from attar.selection import SELECTIONS
-    from attar.synthesis.objectives import OBJECTIVES
+    from attar.synthesis.objectives import find_objective, objective_names
 
-    if method not in OBJECTIVES and method not in SELECTIONS:
-        raise SettingsError(f"there is no method {method!r}", nearest(method, [*OBJECTIVES, *SELECTIONS]))
+    if method not in SELECTIONS and find_objective(method) is None:
+        raise SettingsError(f"there is no method {method!r}", nearest(method, [*objective_names(), *SELECTIONS]))
     return method in SELECTIONS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,15 @@ from attar.features.clusters import sub_clusters
 from attar.features.extract import Features
 from attar.features.groups import balanced_means, group_statistics
 from attar.features.statistics import ClassStatistics
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Fresh views of real images, encoded when they are asked for."""
+
+    def __call__(self, step: int, size: int, *, balanced: bool) -> tuple[Tensor, Tensor]:
+        """Features [size, dim] and labels [size] of the batch of `step`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,8 @@ class RealFeatures:
     guide: RealFeatures | None = None
     """Whose clusters to share: with several backbones the k-th image of a class must stand for the same real images
     on each."""
+    batches: Batches | None = None
+    """What encodes fresh views, where the images are at hand."""
 
     def __post_init__(self) -> None:
         labels = self.features.labels
@@ -39,9 +51,17 @@ class RealFeatures:
 
     @cached_property
     def statistics(self) -> ClassStatistics:
-        """Class means over all images and views; no scatter, which no objective reads."""
+        """Counts and class means over all images and views."""
         values, labels = self.rows()
         return ClassStatistics.of(values, labels, self.classes, scatter="none", header=self.header)
+
+    @cached_property
+    def within(self) -> Float[Tensor, "dim dim"]:
+        """Covariance of the features within classes, all images together (float64)."""
+        values, labels = self.rows()
+        scatter = ClassStatistics.of(values, labels, self.classes, scatter="pooled").scatter
+        assert scatter is not None  # what "pooled" asked for
+        return scatter / len(labels)
 
     @cached_property
     def balanced_means(self) -> Float[Tensor, "classes dim"]:
@@ -57,6 +77,16 @@ class RealFeatures:
         """One row a view, image by image, with its label."""
         views = self.features.values.shape[1]
         return self.features.values.flatten(0, 1), self.features.labels.repeat_interleave(views)
+
+    def batch(self, step: int, size: int, *, balanced: bool) -> tuple[Float[Tensor, "size dim"], Int[Tensor, " size"]]:
+        """Features and labels of fresh views of `size` images, drawn by (seed, step).
+
+        Images come in the order of one shuffle after the other, so a batch may span two; with `balanced` each class
+        has a shuffle of its own and the same share of the batch. SettingsError where the images aren't at hand.
+        """
+        if self.batches is None:
+            raise SettingsError("fresh views need the real images", "use --set real=statistics")
+        return self.batches(step, size, balanced=balanced)
 
     def clusters(self, count: int, *, equal: bool = True) -> Int[Tensor, " images"]:
         """For each image its cluster, 0..count-1 within its class (see `sub_clusters`); the guide's where given."""

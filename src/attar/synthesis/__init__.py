@@ -3,8 +3,9 @@
 from attar.synthesis.distillation import distill
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.plan import Plan
-from attar.synthesis.presets import PRESETS, Settings, choose_settings
+from attar.synthesis.presets import PRESETS, choose_settings
 from attar.synthesis.real import class_statistics
+from attar.synthesis.settings import Settings
 
 __all__ = [
     "PRESETS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from attar.backbones.record import Backbone, told_apart
 from attar.devices import free_bytes, keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png, preview
 from attar.errors import SettingsError, nearest
-from attar.features import RealFeatures
 from attar.files import digest, write_bytes
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -27,11 +26,12 @@ from attar.run import Run, Value, deferred_interrupt
 from attar.synthesis.canvas import Canvas, make_canvas
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.memory import fit_backbone
-from attar.synthesis.objectives import OBJECTIVES, Objective
+from attar.synthesis.objectives import Objective, find_objective, objective_names
 from attar.synthesis.plan import canvas_bytes, make_plan, weight_bytes
-from attar.synthesis.presets import Settings, choose_settings
+from attar.synthesis.presets import choose_settings
 from attar.synthesis.quality import scores_of
 from attar.synthesis.real import all_real_features, view_policy
+from attar.synthesis.settings import Settings
 from attar.synthesis.views import ViewPolicy
 
 _CHECKPOINT_SECONDS = 120
@@ -66,7 +66,7 @@ def distill(
     >>> attar.distill(flowers, attar.backbone("vit_tiny_patch16_224"), "flowers.attar")   # doctest: +SKIP
     """
     settings, out = settings or choose_settings(), Path(out)
-    build = _objective(settings)
+    objective = _objective(settings)
     backbones = told_apart([backbone] if isinstance(backbone, Backbone) else list(backbone))
     _check(source, backbones, settings)
     distilled.check_place(out)
@@ -74,7 +74,7 @@ def distill(
     keep_freed_memory()
     backbones = [each.to(device=place, dtype=pick_dtype(precision)) for each in backbones]
     policy = view_policy(settings, source, max(each.image_size for each in backbones))
-    asked: dict[str, Value] = settings.model_dump() | {
+    asked: dict[str, Value] = settings.flat() | {
         "scale_low": policy.scale[0],
         "flip": policy.flip,
         "backbone": "+".join(each.name for each in backbones),
@@ -123,7 +123,7 @@ def distill(
         canvas = _make_canvas(settings, source, policy, place)
         _park(backbones, place)
         labels = torch.arange(len(source.classes)).repeat_interleave(settings.ipc)
-        objectives = [build(real, settings) for real in reals]
+        objectives = [objective.build(real, settings.options, ipc=settings.ipc, seed=settings.seed) for real in reals]
         matching = Matching(
             canvas,
             labels,
@@ -176,10 +176,11 @@ def _manifest(
     )
 
 
-def _objective(settings: Settings) -> Callable[[RealFeatures, Settings], Objective]:
-    if settings.method not in OBJECTIVES:
-        raise SettingsError(f"there is no method {settings.method!r}", nearest(settings.method, OBJECTIVES))
-    return OBJECTIVES[settings.method]
+def _objective(settings: Settings) -> type[Objective]:
+    found = find_objective(settings.method)
+    if found is None:
+        raise SettingsError(f"there is no method {settings.method!r}", nearest(settings.method, objective_names()))
+    return found
 
 
 def _check(source: ImageSource, backbones: Sequence[Backbone], settings: Settings) -> None:
@@ -189,14 +190,10 @@ def _check(source: ImageSource, backbones: Sequence[Backbone], settings: Setting
         raise SettingsError("distillation needs a backbone", "give one, or several")
     if len({each.fingerprint for each in backbones}) < len(backbones):
         raise SettingsError("a backbone is given twice", "it would count twice: give others beside it")
-    if settings.group_balanced and source.groups is None:
+    if settings.options.needs_groups and source.groups is None:
         raise SettingsError("group-balanced centres need images with groups", "give --groups FILE.csv:COLUMN")
-    fewest = int(source.counts.argmin())
-    if settings.method == "sfm-sub" and source.counts[fewest] < settings.ipc:
-        raise SettingsError(
-            f"class {source.classes[fewest]} has {source.counts[fewest]} images for {settings.ipc} sub-centres",
-            "choose a smaller --ipc, or --method sfm, which needs no such number",
-        )
+    counts = dict(zip(source.classes, source.counts.tolist(), strict=True))
+    _objective(settings).check(settings.options, counts, ipc=settings.ipc)
     for each in backbones:
         if each.normalise != settings.normalise:
             raise SettingsError(
@@ -207,7 +204,7 @@ def _check(source: ImageSource, backbones: Sequence[Backbone], settings: Setting
 
 def _groups_fingerprint(source: ImageSource, settings: Settings) -> str | None:
     """Of the groups, where they decide anything."""
-    if not settings.group_balanced or source.groups is None:
+    if not settings.options.needs_groups or source.groups is None:
         return None
     return digest(source.group_names, source.groups.tolist())[:16]
 

@@ -18,6 +18,9 @@ class Stream(IntEnum):
     SYNTHESIS = 1  # views of synthetic images
     STATISTICS = 2  # views of real images
     PROBE = 3  # views of images that a probe learns from
+    HEADS = 4  # linear heads of gradient matching
+    ORDER = 5  # the order of real images in batches, and which square of each is taken
+    BATCH = 6  # views of real images in batches
 
 
 def generator(seed: int, stream: Stream, *, step: int = 0, image: int = 0, view: int = 0) -> np.random.Generator:

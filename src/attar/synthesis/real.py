@@ -13,8 +13,10 @@ from attar.features.extract import Cut
 from attar.features.statistics import Scatter
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
+from attar.synthesis.batches import FreshBatches
 from attar.synthesis.draws import Stream
-from attar.synthesis.presets import Settings, choose_settings
+from attar.synthesis.presets import choose_settings
+from attar.synthesis.settings import Settings
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy, canvas_side, may_mirror, smallest_crop
 
 
@@ -44,7 +46,8 @@ def real_features(
     cut = _cut(settings, policy)
     features = extract(source, backbone, cut, progress=progress, task=_task(backbone))
     groups = None if source.groups is None else torch.from_numpy(source.groups)
-    return RealFeatures(features, len(source.classes), _header(source, backbone, cut), groups, guide)
+    fresh = FreshBatches(source, backbone, policy, settings.seed)
+    return RealFeatures(features, len(source.classes), _header(source, backbone, cut), groups, guide, fresh)
 
 
 def all_real_features(

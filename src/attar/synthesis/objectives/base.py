@@ -2,17 +2,22 @@
 
 The loop asks an objective once a step, with the features of all views of all synthetic images. What the objective
 knows of the real data it was given before the loop began. A new objective is one file beside this one and an entry in
-`OBJECTIVES` of the package; `attar.testing.check_objective` lists what it must satisfy.
+the package's `OBJECTIVES`, or in another package an entry point of the group "attar.objectives";
+`attar.testing.check_objective` lists what it must satisfy.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from attar.features import RealFeatures
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,31 @@ class FeatureLoss:
     log: dict[str, float]
 
 
+class Options(BaseModel):
+    """The settings that one objective alone has; users give them beside those of the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether the images' groups decide anything."""
+        return False
+
+
 class Objective(abc.ABC):
     """How far synthetic features are from what the real data ask for."""
+
+    Options: ClassVar[type[Options]] = Options
+    """The settings that `build` takes."""
+
+    @classmethod
+    def build(cls, real: RealFeatures, options: Any, *, ipc: int, seed: int) -> Objective:
+        """The objective of a run with `ipc` images a class, from what is known of the real data on one backbone."""
+        raise NotImplementedError(f"{cls.__name__} can't be built by name")
+
+    @classmethod  # noqa: B027 (most take all data)
+    def check(cls, options: Any, counts: Mapping[str, int], *, ipc: int) -> None:
+        """Raise SettingsError where this number of real images a class won't do; called before any is read."""
 
     @abc.abstractmethod
     def at(self, step: int) -> Callable[[Tensor, Rows], FeatureLoss]:

@@ -13,13 +13,27 @@ from typing import final
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from attar.errors import SettingsError
 from attar.features import RealFeatures
-from attar.synthesis.objectives.base import FeatureLoss, Objective, Rows
+from attar.synthesis.objectives.base import FeatureLoss, Objective, Options, Rows
 from attar.synthesis.objectives.flow import centred, check_means, exactly, match_flows
-from attar.synthesis.presets import Settings
+
+
+@final
+class FlowOptions(Options):
+    """Settings of statistical flow matching."""
+
+    w_mean: float = Field(0.0, ge=0, description="weight of the common mean (sfm.md 7)")
+    w_scale: float = Field(0.0, ge=0, description="weight of the scale (sfm.md 7)")
+    paper_quirks: bool = Field(False, description="the authors' divisor at ipc > 1 (sfm.md 10)")
+    group_balanced: bool = Field(False, description="class centres in which every group counts the same")
+
+    @property
+    def needs_groups(self) -> bool:
+        return self.group_balanced
 
 
 @final
@@ -33,6 +47,8 @@ class StatisticalFlowMatching(Objective):
     correct one (their code divides the synthetic sum over other classes by C·ipc - 1).
     """
 
+    Options = FlowOptions
+
     real: Float[Tensor, "classes dim"]
     w_mean: float = 0.0
     w_scale: float = 0.0
@@ -42,13 +58,14 @@ class StatisticalFlowMatching(Objective):
         check_means(self.real)
 
     @classmethod
-    def build(cls, real: RealFeatures, settings: Settings) -> StatisticalFlowMatching:
-        """The objective of a run: towards the real class means, with the settings' options."""
+    def build(cls, real: RealFeatures, options: FlowOptions, *, ipc: int, seed: int) -> StatisticalFlowMatching:
+        """The objective of a run: towards the real class means."""
+        del seed  # nothing is drawn
         return cls(
-            real.balanced_means if settings.group_balanced else real.statistics.means,
-            w_mean=settings.w_mean,
-            w_scale=settings.w_scale,
-            images_per_class=settings.ipc if settings.paper_quirks else None,
+            real.balanced_means if options.group_balanced else real.statistics.means,
+            w_mean=options.w_mean,
+            w_scale=options.w_scale,
+            images_per_class=ipc if options.paper_quirks else None,
         )
 
     def at(self, step: int) -> Callable[[Tensor, Rows], FeatureLoss]:

@@ -7,19 +7,28 @@ other classes: f_{c,k} = n_c - m_{c,k}. With one image a class this is `Statisti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from attar.errors import SettingsError
 from attar.features import RealFeatures
-from attar.synthesis.objectives.base import FeatureLoss, Objective, Rows
+from attar.synthesis.objectives.base import FeatureLoss, Objective, Options, Rows
 from attar.synthesis.objectives.flow import check_means, exactly, match_flows
-from attar.synthesis.presets import Settings
+
+
+@final
+class SubCentreOptions(Options):
+    """Settings of flow matching towards sub-centres."""
+
+    w_mean: float = Field(0.0, ge=0, description="weight of the common mean (sfm.md 7)")
+    w_scale: float = Field(0.0, ge=0, description="weight of the scale (sfm.md 7)")
+    equal_clusters: bool = Field(True, description="clusters of equal size; else images carry weights")
 
 
 @final
@@ -32,6 +41,8 @@ class SubCentreFlowMatching(Objective):
     m_{c,k} is the mean over the views of image number k of class c, in ascending image id. L_mean and L_scale are
     those of `StatisticalFlowMatching`, of t and of F. With `weighted` the images carry their shares as weights.
     """
+
+    Options = SubCentreOptions
 
     centres: Float[Tensor, "classes count dim"]
     shares: Float[Tensor, "classes count"]
@@ -46,14 +57,22 @@ class SubCentreFlowMatching(Objective):
         check_means(_class_means(self.centres, self.shares))
 
     @classmethod
-    def build(cls, real: RealFeatures, settings: Settings) -> SubCentreFlowMatching:
+    def build(cls, real: RealFeatures, options: SubCentreOptions, *, ipc: int, seed: int) -> SubCentreFlowMatching:
         """The objective of a run: `ipc` sub-centres a class, of equal size or with weights."""
-        if settings.group_balanced:
+        del seed  # nothing is drawn
+        centres, shares = real.sub_centres(ipc, equal=options.equal_clusters)
+        return cls(centres, shares, options.w_mean, options.w_scale, weighted=not options.equal_clusters)
+
+    @classmethod
+    def check(cls, options: SubCentreOptions, counts: Mapping[str, int], *, ipc: int) -> None:
+        """Each sub-centre needs an image."""
+        del options
+        fewest = min(counts, key=lambda name: counts[name])
+        if counts[fewest] < ipc:
             raise SettingsError(
-                "sub-centres are not balanced over groups", "use --set group_balanced=false, or --set method=sfm"
+                f"class {fewest} has {counts[fewest]} images for {ipc} sub-centres",
+                "choose a smaller --ipc, or --method sfm, which needs no such number",
             )
-        centres, shares = real.sub_centres(settings.ipc, equal=settings.equal_clusters)
-        return cls(centres, shares, settings.w_mean, settings.w_scale, weighted=not settings.equal_clusters)
 
     @property
     def image_weights(self) -> Float[Tensor, " images"] | None:
