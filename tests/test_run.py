@@ -23,7 +23,7 @@ SETTINGS = {"steps": 10, "lr": 1e-7, "flip": True, "data": 'Blüten 😀 \x7f "a
 def test_a_run_begins_beside_its_result_and_continues(tmp_path):
     run = Run.begin(tmp_path / "x.attar", SETTINGS)
     assert run.folder == tmp_path / "x.attar.run" and not (tmp_path / "x.attar").exists()
-    run.save_checkpoint(3, {"a": torch.arange(3)})
+    run.save_checkpoint(3, {"a": torch.arange(3)}, images=3)
     again = Run.begin(tmp_path / "x.attar", dict(reversed(SETTINGS.items())))
     assert again.load_checkpoint()[0] == 3
     assert again.settings() == {name: value for name, value in SETTINGS.items() if value is not None}
@@ -38,7 +38,7 @@ def test_a_folder_named_by_dots_has_its_run_beside_it(tmp_path, monkeypatch, out
 
 def test_other_settings_are_refused_with_the_difference(tmp_path):
     run = Run.begin(tmp_path / "x", SETTINGS)
-    run.save_checkpoint(3, {"a": torch.zeros(1)})
+    run.save_checkpoint(3, {"a": torch.zeros(1)}, images=1)
     before = (run.folder / "settings.toml").read_bytes()
     changed = {name: value for name, value in SETTINGS.items() if name != "flip"} | {"steps": 11, "extra": "new"}
     with pytest.raises(SettingsError) as caught:
@@ -56,7 +56,7 @@ def test_a_run_without_a_checkpoint_binds_nobody(tmp_path):
 
 def test_restart_forgets_everything(tmp_path):
     run = Run.begin(tmp_path / "x", {"steps": 10})
-    run.save_checkpoint(3, {"a": torch.zeros(1)})
+    run.save_checkpoint(3, {"a": torch.zeros(1)}, images=1)
     run.log(3, {"loss": 1.0})
     fresh = Run.begin(tmp_path / "x", {"steps": 11}, restart=True)
     assert fresh.load_checkpoint() is None and fresh.settings() == {"steps": 11}
@@ -73,7 +73,7 @@ def test_restart_deletes_no_folder_that_is_not_a_run(tmp_path):
 def test_a_checkpoint_without_settings_is_not_continued(tmp_path):
     """What a --restart leaves that was killed while it deleted the folder."""
     run = Run.begin(tmp_path / "x", {"steps": 10})
-    run.save_checkpoint(3, {"a": torch.zeros(1)})
+    run.save_checkpoint(3, {"a": torch.zeros(1)}, images=1)
     run.log(2, {"loss": 1.0})
     (run.folder / "settings.toml").unlink()
     assert Run.begin(tmp_path / "x", {"steps": 11}).load_checkpoint() is None
@@ -83,20 +83,21 @@ def test_a_checkpoint_without_settings_is_not_continued(tmp_path):
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     run = Run.begin(tmp_path / "x", {})
     assert run.load_checkpoint() is None
-    state = {"canvas": torch.randn(3, 5), "strided": torch.randn(5, 3).T, "step": torch.tensor(7.0)}
-    run.save_checkpoint(1, {"canvas": torch.zeros(1)})
-    run.save_checkpoint(12, state)
+    state = {"canvas": torch.randn(5, 3), "strided": torch.randn(3, 5).T, "step": torch.tensor(7.0)}
+    run.save_checkpoint(1, {"canvas": torch.zeros(1)}, images=1)
+    run.save_checkpoint(12, state, images=5)
     step, loaded = run.load_checkpoint()
     assert step == 12 and loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
-    assert {path.name for path in run.folder.iterdir()} == {"settings.toml", "checkpoint.safetensors"}
+    assert len(list((run.folder / "checkpoint").iterdir())) == 1  # the earlier one is gone
+    assert {path.name for path in run.folder.iterdir()} == {"settings.toml", "checkpoint.json", "checkpoint"}
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no step"])
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path, damage: str):
     run = Run.begin(tmp_path / "x", {})
-    run.save_checkpoint(12, {"a": torch.zeros(100)})
-    path = run.folder / "checkpoint.safetensors"
+    run.save_checkpoint(12, {"a": torch.zeros(100)}, images=100)
+    (path,) = (run.folder / "checkpoint").iterdir()
     if damage == "no step":
         save_file({"a": torch.zeros(100)}, path)
     else:

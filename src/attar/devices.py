@@ -17,12 +17,16 @@ Precision = Literal["fp32", "bf16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" prefers cuda, then mps, then cpu."""
+    """The device called `name`; "auto" prefers cuda, then mps, then cpu. torchrun's processes have a GPU each."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.index is not None and device.type == "cuda":
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SettingsError(f"Device {name!r} can't be used here.", "Use --device auto, cpu, cuda or mps.") from error
     return device

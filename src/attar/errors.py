@@ -6,7 +6,8 @@ AttarError                the user can mend it; the command line prints it and e
 ├── FileError             files of ours that are damaged or find no room on the disk
 ├── SettingsError         a setting out of range, or settings that don't go together
 ├── ArtefactError         a distilled set that is missing, incomplete or altered
-└── EvaluationError       sets, classes and protocols that don't fit each other
+├── EvaluationError       sets, classes and protocols that don't fit each other
+└── ProcessError          another process of the same job that is gone
 
 Messages are written in lower case without a full stop, so that they compose; they are shown as sentences. A text that
 ends in a stop is a sentence already and stays as it is: its first word may be a path.
@@ -55,6 +56,10 @@ class ArtefactError(AttarError):
 
 class EvaluationError(AttarError):
     """Sets, classes and protocols that don't fit each other."""
+
+
+class ProcessError(AttarError):
+    """Another process of the same job that has ended, or can't be reached."""
 
 
 def _sentence(text: str) -> str:

@@ -3,8 +3,10 @@
 settings.toml            what decides the result; a run with other settings is refused, or started afresh
 places.toml              where the run works on this machine: training images, device, chunk, process
 log.jsonl                one line of figures every few steps
-checkpoint.safetensors   the state after a step
+checkpoint.json          the last step whose state is whole, and the files in checkpoint/ that hold it
 pictures/                what the images looked like along the way
+
+Several processes can work in one folder: each writes the state of its own images, and the first one all the rest.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ import shutil
 import signal
 import threading
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from attar import processes
 from attar.errors import FileError, SettingsError
 from attar.files import append_line, make_folder, sweep, sync, write_text
 from attar.tensors import read_tensors, write_tensors
@@ -49,12 +54,13 @@ class Run:
         folder = run.folder
         if restart and (folder / "settings.toml").is_file():
             shutil.rmtree(folder)
-        sweep(folder)
-        sweep(run.pictures)
+        for each in (folder, run.pictures, run._parts):
+            sweep(each)
         known, wanted = run.settings(), tomllib.loads(toml(settings))
         if known is None or not run.started:
             for leftover in (run._checkpoint, run._log):  # of a folder that was half deleted
                 leftover.unlink(missing_ok=True)
+            run._forget_parts(but=[])
             write_text(folder / "settings.toml", toml(wanted))
         else:
             _refuse_changes(folder, known, wanted, known.keys() | wanted.keys())
@@ -118,21 +124,51 @@ class Run:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
             return {}
 
-    def save_checkpoint(self, step: int, state: Mapping[str, Tensor]) -> None:
-        """Keep the state after `step` steps, in place of the last one."""
-        if self._log.is_file():
-            sync(self._log)
-        write_tensors(self._checkpoint, state, {"step": str(step)})
+    def save_checkpoint(self, step: int, state: Mapping[str, Tensor], *, images: int) -> None:
+        """Keep the state after `step` steps, in place of the last one; all processes of the job call it together.
+
+        Single numbers in `state` are the same for all; other tensors have a row for each of the images that this
+        process owns, its share of `images`.
+        """
+        shares = [processes.share(images, process=number) for number in range(processes.count())]
+        names = [f"{step:06d}-{own.start}-{own.stop}.safetensors" for own in shares]
+        about = {"step": str(step), "images": str(images), "first": str(shares[processes.number()].start)}
+        write_tensors(self._parts / names[processes.number()], state, about)
+        processes.wait()
+        if processes.is_first():
+            if self._log.is_file():
+                sync(self._log)
+            parts = [{"first": own.start, "file": name} for own, name in zip(shares, names, strict=True)]
+            write_text(self._checkpoint, json.dumps({"step": step, "images": images, "parts": parts}))
+            self._forget_parts(but=names)
 
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor]] | None:
-        """(steps done, state) of the last checkpoint, or None."""
-        try:
-            state, metadata = read_tensors(self._checkpoint)
-            return int(metadata["step"]), state
-        except FileNotFoundError:
+        """(steps done, state of the images that this process owns) of the last checkpoint, or None.
+
+        As many processes may read as like, however many wrote.
+        """
+        if not self._checkpoint.is_file():
             return None
-        except (FileError, KeyError, ValueError) as error:
+        try:
+            told = json.loads(self._checkpoint.read_text())
+            step, images, parts = int(told["step"]), int(told["images"]), told["parts"]
+            own = processes.share(images)
+            ends = [*(int(part["first"]) for part in parts[1:]), images]
+            needed = [
+                part for part, end in zip(parts, ends, strict=True) if part["first"] < own.stop and own.start < end
+            ]
+            first = int(needed[0]["first"])
+            read = [self._read_part(part, {"step": str(step), "images": str(images)}) for part in needed]
+            return step, _rows(read, own.start - first, own.stop - first)
+        except (FileError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise SettingsError(f"{self._checkpoint} is damaged.", "Use --restart.") from error
+
+    def _read_part(self, part: Mapping[str, Any], about: Mapping[str, str]) -> dict[str, Tensor]:
+        """The tensors of one file of the checkpoint; ValueError where it is of another."""
+        state, metadata = read_tensors(self._parts / Path(part["file"]).name)
+        if metadata != {**about, "first": str(part["first"])}:
+            raise ValueError(f"{part['file']} belongs to another checkpoint")
+        return state
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Append a line to log.jsonl."""
@@ -149,9 +185,18 @@ class Run:
         """Where pictures along the way go."""
         return self.folder / "pictures"
 
+    def _forget_parts(self, *, but: Sequence[str]) -> None:
+        for part in self._parts.glob("*.safetensors"):
+            if part.name not in but:
+                part.unlink(missing_ok=True)
+
     @property
     def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / "checkpoint.json"
+
+    @property
+    def _parts(self) -> Path:
+        return self.folder / "checkpoint"
 
     @property
     def _places(self) -> Path:
@@ -160,6 +205,14 @@ class Run:
     @property
     def _log(self) -> Path:
         return self.folder / "log.jsonl"
+
+
+def _rows(parts: Sequence[Mapping[str, Tensor]], start: int, stop: int) -> dict[str, Tensor]:
+    """Rows start..stop-1 of all parts one after the other; single numbers are the first part's."""
+    return {
+        name: value if value.ndim == 0 else torch.cat([part[name] for part in parts])[start:stop].clone()
+        for name, value in parts[0].items()
+    }
 
 
 def _refuse_changes(
@@ -191,22 +244,24 @@ def toml(values: Mapping[str, Value]) -> str:
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait for the end of a step: yields a function that says whether it was pressed.
+    """Let Ctrl-C, or a queue's SIGTERM, wait for the end of a step: yields a function that says whether it came.
 
-    A second Ctrl-C interrupts at once. Outside the main thread, where Python delivers no signals, nothing changes.
+    A second one interrupts at once. Outside the main thread, where Python delivers no signals, nothing changes.
     """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def press(number, frame):
         pressed.set()
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous[number])
 
-    signal.signal(signal.SIGINT, press)
+    for number in previous:
+        signal.signal(number, press)
     try:
         yield pressed.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

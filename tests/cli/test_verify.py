@@ -62,9 +62,9 @@ def test_what_is_no_set_is_said(tmp_path, attar):
 def test_runs_are_read(tmp_path, attar):
     run = Run.begin(tmp_path / "x", {"steps": 3})
     assert attar("verify", run.folder)[:2] == (0, f"{run.folder}: no checkpoint yet\n")
-    run.save_checkpoint(2, {"canvas": torch.ones(3)})
+    run.save_checkpoint(2, {"canvas": torch.ones(3)}, images=3)
     assert attar("verify", run.folder)[:2] == (0, f"{run.folder}: its checkpoint after step 2 is whole\n")
-    file = run.folder / "checkpoint.safetensors"
+    (file,) = (run.folder / "checkpoint").iterdir()
     file.write_bytes(file.read_bytes()[:-1])
     code, _, err = attar("verify", run.folder)
-    assert code == 2 and "checkpoint.safetensors is damaged" in err
+    assert code == 2 and "checkpoint.json is damaged" in err

@@ -430,8 +430,9 @@ def _make_run(random: Random, folder: Path) -> Path:
     run.mkdir()
     settings = toml({"steps": 3, "lr": 0.5, "mean": [0.5, 0.25], "method": "sfm", "flip": True}).encode()
     files = {"settings.toml": settings, "places.toml": b'train = "photos/train"\n', "log.jsonl": b'{"step": 1}\n' * 3}
-    write_tensors(run / "checkpoint.safetensors", {"canvas": torch.ones(3)}, {"step": "2"})
-    files["checkpoint.safetensors"] = (run / "checkpoint.safetensors").read_bytes()
+    Run(run).save_checkpoint(2, {"canvas": torch.ones(3)}, images=3)
+    kept = [run / "checkpoint.json", *(run / "checkpoint").iterdir()]
+    files |= {path.relative_to(run).as_posix(): path.read_bytes() for path in kept}
     name = random.choice(sorted(files))
     files[name] = mutated(random, files[name])
     for name, content in files.items():

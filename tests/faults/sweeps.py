@@ -116,7 +116,7 @@ class Stage:
 
     def _check_kept(self, done: list[str], fault: Fault) -> None:
         """The last checkpoint is whole; no step that one had kept is lost."""
-        place = f"{OUT}.run/checkpoint.safetensors"
+        place = f"{OUT}.run/checkpoint.json"
         saved = [number for number, call in enumerate(done) if call == f"rename {place}"]
         if isinstance(fault, PowerLoss) and saved and f"sync {OUT}.run" not in done[saved[-1] :]:
             saved.pop()

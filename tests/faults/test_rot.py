@@ -66,16 +66,17 @@ def test_damaged_shards_are_made_again_without_a_word():
 
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
     run = Run.begin(tmp_path / "x", SETTINGS)
-    run.save_checkpoint(2, {"canvas": torch.rand(3, 5), "step": torch.tensor(7.0)})
-    for _ in damages(tmp_path / "x.run" / "checkpoint.safetensors"):
-        with pytest.raises(SettingsError, match="damaged") as caught:
-            run.load_checkpoint()
-        assert "--restart" in caught.value.hint
+    run.save_checkpoint(2, {"canvas": torch.rand(3, 5), "step": torch.tensor(7.0)}, images=3)
+    for path in (*(run.folder / "checkpoint").iterdir(), run.folder / "checkpoint.json"):
+        for _ in damages(path):
+            with pytest.raises(SettingsError, match="damaged") as caught:
+                run.load_checkpoint()
+            assert "--restart" in caught.value.hint
 
 
 def test_damaged_settings_are_one_sentence_or_mean_the_same(tmp_path):
     run = Run.begin(tmp_path / "x", SETTINGS)
-    run.save_checkpoint(2, {"canvas": torch.rand(3, 5)})
+    run.save_checkpoint(2, {"canvas": torch.rand(3, 5)}, images=3)
     for _ in damages(tmp_path / "x.run" / "settings.toml"):
         try:
             Run.begin(tmp_path / "x", SETTINGS)
@@ -137,7 +138,7 @@ def test_a_damaged_manifest_is_one_sentence_or_names_other_files(finished: Path)
     assert refused > passed
 
 
-@pytest.mark.parametrize("file", ["checkpoint.safetensors", "settings.toml", "places.toml", "log.jsonl"])
+@pytest.mark.parametrize("file", ["checkpoint", "checkpoint.json", "settings.toml", "places.toml", "log.jsonl"])
 def test_the_command_on_a_damaged_run_says_so_or_makes_the_same_set(tmp_path, file: str):
     phase: Phase = PHASES[1]
     start, work = tmp_path / "start", tmp_path / "work"
@@ -145,6 +146,9 @@ def test_the_command_on_a_damaged_run_says_so_or_makes_the_same_set(tmp_path, fi
     assert phase.attempt(start).code == 0
     whole = artefact(start)
     shutil.rmtree(start / OUT)
+    if file == "checkpoint":
+        (part,) = (start / f"{OUT}.run" / file).iterdir()
+        file = f"checkpoint/{part.name}"
     size = (start / f"{OUT}.run" / file).stat().st_size
     for place, bit in zip(range(1, size, 1 + size // 3), itertools.cycle((0x80, 0x40)), strict=False):
         shutil.rmtree(work, ignore_errors=True)
@@ -158,4 +162,4 @@ def test_the_command_on_a_damaged_run_says_so_or_makes_the_same_set(tmp_path, fi
             assert file in ("places.toml", "log.jsonl") and artefact(work) == whole
         else:
             assert found.code == 2 and "damaged" in found.outcome.err and "Traceback" not in found.outcome.err
-            assert file in ("checkpoint.safetensors", "settings.toml")
+            assert file == "settings.toml" or file.startswith("checkpoint")

@@ -162,7 +162,7 @@ def test_a_set_with_other_settings_is_refused_and_restart_replaces_it(tmp_path, 
 
 
 def test_a_run_that_is_not_finished_is_not_overwritten_and_refused_before_the_work(tmp_path, backbone, monkeypatch):
-    Run.begin(tmp_path / "x", {"method": "sfm"}).save_checkpoint(1, {})
+    Run.begin(tmp_path / "x", {"method": "sfm"}).save_checkpoint(1, {}, images=1)
     with monkeypatch.context() as patch, pytest.raises(SettingsError, match="holds a run with other settings"):
         patch.setitem(SELECTIONS, "random", lambda task: pytest.fail("worked in vain"))
         select(coloured(9), backbone, tmp_path / "x", method="random", device="cpu")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float, Int
@@ -88,6 +88,8 @@ class Pyramid(Canvas):
     It starts with `start` (a level's side) and everything below, and gains a level after each `grow_every` steps:
     old levels are scaled by L/(L+1) and the new one is noise/(L+1). `grey` makes one channel, shown as three. Images
     come out on `device`; levels, and so Adam's moments, stay at `home`, from where only the rows asked for travel.
+    The noise is that of images number `first` on, of a larger canvas of which this is a part. Without `decorrelate`
+    the colour map is left out; `smooth` weighs a penalty on differences between neighbours (`roughness`).
     Source: Cazenavette et al. 2025 (arXiv 2511.16674), the authors' code.
     """
 
@@ -99,12 +101,16 @@ class Pyramid(Canvas):
         seed: int,
         grow_every: int = 200,
         start: int = 1,
+        first: int = 0,
         grey: bool = False,
+        decorrelate: bool = True,
+        smooth: float = 0.0,
         device: torch.device | str = "cpu",
         home: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ):
         self.count, self.side, self.seed, self.grow_every, self.grey = count, side, seed, grow_every, grey
+        self._first, self._decorrelate, self._smooth = first, decorrelate, smooth
         self._device, self._home, self._dtype = torch.device(device), torch.device(home or device), dtype
         sides = [level for level in pyramid_sides(side) if level <= start]
         self._levels = {level: self._noise(level).div_(len(sides)) for level in sides}
@@ -135,8 +141,12 @@ class Pyramid(Canvas):
         values: Tensor = sum(_enlarge(level, self.side) for level in rows)  # type: ignore[assignment]
         if self.grey:
             return torch.sigmoid(2 * values).expand(-1, 3, -1, -1)
-        colour = _COLOUR.to(values)
-        return torch.sigmoid(2 * torch.einsum("dc,kchw->kdhw", colour, values))
+        if self._decorrelate:
+            values = torch.einsum("dc,kchw->kdhw", _COLOUR.to(values), values)
+        return torch.sigmoid(2 * values)
+
+    def penalty(self, ids: Int[Tensor, " k"]) -> Float[Tensor, ""] | None:
+        return self._smooth * roughness(self.images(ids)).sum() if self._smooth else None
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._levels = {
@@ -149,7 +159,7 @@ class Pyramid(Canvas):
         channels = 1 if self.grey else 3
         noise = torch.empty(self.count, channels, side, side, dtype=self._dtype)
         for image, values in enumerate(noise):
-            random = generator(self.seed, Stream.CANVAS, step=side, image=image)
+            random = generator(self.seed, Stream.CANVAS, step=side, image=self._first + image)
             values.copy_(torch.from_numpy(random.standard_normal((channels, side, side))))
         return noise.to(self._home)
 
@@ -160,7 +170,7 @@ class Pyramid(Canvas):
 
 @final
 class Pixels(Canvas):
-    """One level at full size, N(0, 1) noise at first, with the pyramid's colour map and sigmoid."""
+    """One level at full size, N(0, 1) noise at first; `options` and all else as in the pyramid."""
 
     def __init__(
         self,
@@ -168,13 +178,10 @@ class Pixels(Canvas):
         side: int,
         *,
         seed: int,
-        grey: bool = False,
-        device: torch.device | str = "cpu",
-        home: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+        **options: Any,
     ):
         self.count, self.side = count, side
-        self._pyramid = Pyramid(count, side, seed=seed, grey=grey, device=device, home=home, dtype=dtype)
+        self._pyramid = Pyramid(count, side, seed=seed, **options)
         self._pyramid.load_state_dict({f"level_{side:03d}": self._pyramid._noise(side)})
 
     def parameters(self) -> dict[str, Tensor]:
@@ -187,15 +194,25 @@ class Pixels(Canvas):
     def images(self, ids: Int[Tensor, " k"]) -> Float[Tensor, "k 3 side side"]:
         return self._pyramid.images(ids)
 
+    def penalty(self, ids: Int[Tensor, " k"]) -> Float[Tensor, ""] | None:
+        return self._pyramid.penalty(ids)
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._pyramid.load_state_dict({f"level_{self.side:03d}": state["pixels"]})
 
 
-def make_canvas(kind: Literal["pyramid", "pixels"], count: int, side: int, *, grow_every: int, **options) -> Canvas:
+def make_canvas(
+    kind: Literal["pyramid", "pixels"], count: int, side: int, *, grow_every: int, start: int = 1, **options: Any
+) -> Canvas:
     """The canvas named `kind`; `options` as the classes take them."""
     if kind == "pyramid":
-        return Pyramid(count, side, grow_every=grow_every, **options)
+        return Pyramid(count, side, grow_every=grow_every, start=start, **options)
     return Pixels(count, side, **options)
+
+
+def roughness(images: Float[Tensor, "k 3 h w"]) -> Float[Tensor, " k"]:
+    """Mean squared difference between neighbouring pixels of each image, down plus across."""
+    return images.diff(dim=2).square().mean((1, 2, 3)) + images.diff(dim=3).square().mean((1, 2, 3))
 
 
 def pyramid_sides(side: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import time
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 import attar.distilled as distilled
+from attar import processes
 from attar.backbones.record import Backbone, told_apart
 from attar.devices import free_bytes, keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png, preview
@@ -58,8 +60,9 @@ def distill(
     once where it is finished. `settings` decide what comes out (default: preset "attar"); `device`, `precision`,
     `memory` (bytes for activations, default half of what is free) and `chunk` (views at a time) where and how.
     Several backbones count the same, and each has statistics of its own (sfm.md 11); views have the largest one's
-    size. KeyboardInterrupt saves a checkpoint before it leaves. Raises SettingsError where a run with other settings
-    is in the way and `restart` is not set, and where one view doesn't fit into `memory`.
+    size. KeyboardInterrupt saves a checkpoint before it leaves. Under torchrun each process owns a share of the images
+    and the first one writes; `memory` is for each. Raises SettingsError where a run with other settings is in the way
+    and `restart` is not set, and where one view doesn't fit into `memory`; ProcessError where another process ended.
 
     >>> import attar
     >>> flowers = attar.open("flowers/train")                              # doctest: +SKIP
@@ -71,6 +74,12 @@ def distill(
     _check(source, backbones, settings)
     distilled.check_place(out)
     place = pick_device(device)
+    processes.join(place)
+    own = processes.share(_images(source, settings))
+    if not own:
+        message = f"{processes.count()} processes have {_images(source, settings)} images to share"
+        raise SettingsError(message, "start fewer processes")
+    progress = progress if processes.is_first() else SILENT
     keep_freed_memory()
     backbones = [each.to(device=place, dtype=pick_dtype(precision)) for each in backbones]
     policy = view_policy(settings, source, max(each.image_size for each in backbones))
@@ -85,7 +94,7 @@ def distill(
         "precision": precision,
     }
     run = Run.beside(out)
-    with run.alone():
+    with run.alone() if processes.is_first() else contextlib.nullcontext():
         if not restart:
             run.refuse_others(asked)
             refuse_other_set(out, asked)
@@ -93,18 +102,18 @@ def distill(
         if known and not restart and (finished := _finished(out, asked, source)) is not None:
             progress.note(f"{out} is finished; nothing to do.")
             return finished
-        budget = memory or free_bytes(place) // 2
+        budget = memory or free_bytes(place) // 2 // (processes.count_here() if place.type == "cpu" else 1)
         fitted = [fit_backbone(each, policy, budget) for each in backbones]
         backbones, models = [each for each, _ in fitted], [model for _, model in fitted]
         plan = make_plan(
             backbones,
             models,
-            images=len(source.classes) * settings.ipc,
+            images=len(own),
             canvas_side=policy.canvas,
             views=settings.views,
             side=policy.crop,
             steps=settings.steps,
-            real_views=len(source) * max(1, settings.statistics_views),
+            real_views=len(source) * max(1, settings.statistics_views) // processes.count(),
             budget=budget,
             chunk=chunk,
             last_chunk=_last_chunk(run),
@@ -118,9 +127,11 @@ def distill(
             progress.note(f"{out} is finished; nothing to do.")
             return finished
         identity = _identity(asked, source)
-        run = Run.begin(out, identity, restart=restart)
-        _note_places(run, source, plan.chunk, place, progress)
-        canvas = _make_canvas(settings, source, policy, place)
+        if processes.is_first():
+            Run.begin(out, identity, restart=restart)
+            _note_places(run, source, plan.chunk, place, progress)
+        processes.wait()
+        canvas = _make_canvas(settings, source, policy, place, own)
         _park(backbones, place)
         labels = torch.arange(len(source.classes)).repeat_interleave(settings.ipc)
         objectives = [objective.build(real, settings.options, ipc=settings.ipc, seed=settings.seed) for real in reals]
@@ -136,10 +147,13 @@ def distill(
             device=place,
         )
         seconds = _run(matching, run, labels, source, progress)
-        images = _decoded(canvas, torch.arange(canvas.count), plan.chunk)
+        images = _decoded(matching, range(len(labels)))
+        if not processes.is_first():
+            processes.wait()
+            return distilled.load(out)
         scores = scores_of(images, labels, backbones, policy, reals, place) | {"seconds": round(seconds, 1)}
         weights = objectives[0].image_weights
-        return distilled.write(
+        made = distilled.write(
             out,
             images,
             labels.numpy(),
@@ -147,6 +161,8 @@ def distill(
             weights=None if weights is None else weights.tolist(),
             train_hashes=source.hashes(),
         )
+        processes.wait()
+        return made
 
 
 def _manifest(
@@ -218,22 +234,32 @@ def _joint_fingerprint(fingerprints: Sequence[str]) -> str:
     return fingerprints[0] if len(fingerprints) == 1 else digest(*fingerprints)
 
 
-def _make_canvas(settings: Settings, source: ImageSource, policy: ViewPolicy, place: torch.device) -> Canvas:
-    """The canvas of a run; on the host where it would take more than half of the device's free memory."""
+def _images(source: ImageSource, settings: Settings) -> int:
+    return len(source.classes) * settings.ipc
+
+
+def _make_canvas(
+    settings: Settings, source: ImageSource, policy: ViewPolicy, place: torch.device, own: range
+) -> Canvas:
+    """The canvas of images `own`; on the host where it would take more than half of the device's free memory."""
 
     def make(home: torch.device) -> Canvas:
         return make_canvas(
             settings.canvas,
-            len(source.classes) * settings.ipc,
+            len(own),
             policy.canvas,
+            first=own.start,
             grow_every=settings.grow_every,
+            start=settings.start_side,
+            decorrelate=settings.decorrelate,
+            smooth=settings.smooth / _images(source, settings),
             seed=settings.seed,
             grey=source.grey,
             device=place,
             home=home,
         )
 
-    fits = canvas_bytes(len(source.classes) * settings.ipc, policy.canvas) < free_bytes(place) // 2
+    fits = canvas_bytes(len(own), policy.canvas) < free_bytes(place) // 2
     return make(place if fits else torch.device("cpu"))
 
 
@@ -306,57 +332,64 @@ def data_name(location: str) -> str:
 
 def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, progress: Progress) -> float:
     """Take the steps that are left; returns the seconds that all took, those of earlier sessions included."""
-    steps = matching.schedule.steps
+    steps, speaks = matching.schedule.steps, processes.is_first()
     checkpoint = run.load_checkpoint()
     first, before = 0, 0.0
     if checkpoint is not None:
         first, state = checkpoint
         before = float(state.pop("seconds"))
         matching.load_state_dict(state)
-        run.forget_log_from(first)
+        if speaks:
+            run.forget_log_from(first)
         progress.note(f"Continuing after step {first} of {steps}.")
     started = saved = time.monotonic()
 
     def save(done: int) -> None:
         seconds = torch.tensor(before + time.monotonic() - started, dtype=torch.float64)
-        run.save_checkpoint(done, matching.state_dict() | {"seconds": seconds})
+        run.save_checkpoint(done, matching.state_dict() | {"seconds": seconds}, images=len(labels))
 
     with deferred_interrupt() as interrupted:
         for step in range(first, steps):
             chunk = matching.chunk
             figures = matching.step(step)
-            if matching.chunk != chunk:
+            if matching.chunk != chunk and speaks:
                 progress.note(f"Out of memory at step {step}: from here on {matching.chunk} views at a time.")
                 run.note_place(**run.places() | {"chunk": str(matching.chunk)})
                 figures["chunk"] = matching.chunk
-            if step % _LOG_EVERY == 0 or step == steps - 1:
+            if speaks and (step % _LOG_EVERY == 0 or step == steps - 1):
                 run.log(step, figures)
             progress.advance("distilling", step + 1, steps, figures)
             if (step + 1) % max(1, steps // _PICTURES) == 0:
                 _picture(matching, run, labels, source, step + 1, progress)
-            if interrupted() or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            # All processes leave or save after the same step: at Ctrl-C each is told at a time of its own.
+            leaving = processes.any_says(interrupted())
+            if leaving or processes.any_says(time.monotonic() - saved > _CHECKPOINT_SECONDS):
                 save(step + 1)
                 saved = time.monotonic()
-            if interrupted():
+            if leaving:
                 raise KeyboardInterrupt(f"The same command again continues after step {step + 1} of {steps}.")
-        save(steps)
+        if first < steps:
+            save(steps)
     return before + time.monotonic() - started
 
 
 def _picture(matching: Matching, run: Run, labels: Tensor, source: ImageSource, step: int, progress: Progress) -> None:
-    per_class = matching.canvas.count // len(source.classes)
-    shown = torch.arange(min(matching.canvas.count, 20 * per_class))
-    images = _decoded(matching.canvas, shown, matching.chunk)
-    path = run.pictures / f"step-{step:06d}.png"
-    write_bytes(path, encode_png(preview(images, labels[shown].tolist(), source.titles[:20])))
-    progress.picture(path)
+    per_class = len(labels) // len(source.classes)
+    shown = range(min(len(labels), 20 * per_class))
+    images = _decoded(matching, shown)
+    if processes.is_first():
+        path = run.pictures / f"step-{step:06d}.png"
+        write_bytes(path, encode_png(preview(images, labels[: len(shown)].tolist(), source.titles[:20])))
+        progress.picture(path)
 
 
 @torch.no_grad()
-def _decoded(canvas: Canvas, ids: Int[Tensor, " k"], chunk: int) -> UInt8[np.ndarray, "k 3 side side"]:
-    """Images `ids` in 8 bits a channel, `chunk` at a time."""
-    images = np.empty((len(ids), 3, canvas.side, canvas.side), dtype=np.uint8)
-    for places in torch.arange(len(ids)).split(chunk):
-        values = (canvas.images(ids[places]) * 255).round().clamp(0, 255)
-        images[places] = values.to(torch.uint8).cpu().numpy()
-    return images
+def _decoded(matching: Matching, wanted: range) -> UInt8[np.ndarray, "k 3 side side"]:
+    """Images `wanted` in 8 bits a channel, for the first process; others get those of them that they own."""
+    canvas, own = matching.canvas, matching.own
+    mine = torch.tensor([number - own.start for number in wanted if number in own], dtype=torch.int64)
+    images = torch.empty(len(mine), 3, canvas.side, canvas.side, dtype=torch.uint8)
+    for places in torch.arange(len(mine)).split(matching.chunk):
+        values = (canvas.images(mine[places]) * 255).round().clamp(0, 255)
+        images[places] = values.to(torch.uint8).cpu()
+    return processes.gather_at_first(images).numpy()

@@ -5,6 +5,9 @@ two passes (gradient caching, arXiv 2101.06983): features of all chunks without 
 them, then each chunk again with graph and its rows of the objective's gradient. The result is exact for any chunk
 size, because objectives return their gradient in closed form and views are drawn by name. Several backbones take
 turns, so that a step holds the activations of one of them.
+
+Several processes each own a block of the images, and tell each other nothing but features: every one of them judges
+all features, and moves its own images.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attar import processes
 from attar.backbones.record import Backbone
 from attar.devices import is_out_of_memory
 from attar.errors import SettingsError
@@ -71,7 +75,10 @@ class _Repeat(torch.autograd.Function):
 
 
 class Matching:
-    """The state of a run: canvas, optimiser, and what is drawn at which step."""
+    """The state of a run: canvas, optimiser, and what is drawn at which step.
+
+    `labels` are those of all images; `canvas` holds the images that this process owns, all of them where it is alone.
+    """
 
     def __init__(
         self,
@@ -87,40 +94,33 @@ class Matching:
         device: torch.device | None = None,
     ):
         self.canvas, self.terms, self.policy, self.schedule, self.seed = canvas, tuple(terms), policy, schedule, seed
-        images = torch.arange(canvas.count).repeat_interleave(views)
-        self.rows = Rows(images, torch.arange(views).repeat(canvas.count), labels[images])
-        self.chunk = chunk or len(self.rows)
+        images = torch.arange(len(labels)).repeat_interleave(views)
+        self.rows = Rows(images, torch.arange(views).repeat(len(labels)), labels[images])
+        self.own = processes.share(len(labels))
+        self._mine = torch.arange(self.own.start * views, self.own.stop * views)
+        self.chunk = chunk or len(self._mine)
         self.device = device or self.terms[0].backbone.device
         self._adam = self._new_adam()
 
     def step(self, step: int) -> dict[str, float]:
-        """Grow, compute the exact gradient, move the canvas; returns figures for the log.
-
-        Where the memory doesn't suffice, `chunk` is halved, and stays so.
-        """
+        """Grow, compute the exact gradient, move the canvas; returns figures for the log."""
         if self.canvas.grow(step):
             self._admit_new_parameters()
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate(step)
-        log = self._fitting_gradient(step)
+        log = self.gradient(step)
         self._adam.step()
         self.canvas.after_step()
         return log
 
     def gradient(self, step: int) -> dict[str, float]:
-        """Fill the `.grad` of the canvas' parameters with the gradient of the weighted terms at `step`."""
-        for parameter in self.canvas.parameters().values():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            else:
-                parameter.grad.zero_()
-        log = {"loss": 0.0}
-        for term in self.terms:
-            with term.backbone.visiting(self.device):
-                self._add_gradient(term, step, log)
-        self._penalise(log)
-        norms = [torch.linalg.vector_norm(parameter.grad) for parameter in self.canvas.parameters().values()]  # type: ignore[arg-type]
-        log["gradient"] = float(torch.linalg.vector_norm(torch.stack(norms)))
+        """Fill the `.grad` of the canvas' parameters with the gradient of the weighted terms at `step`.
+
+        Where the memory doesn't suffice, `chunk` is halved, and stays so.
+        """
+        log = self._try_gradient(step)
+        while log is None:
+            log = self._try_gradient(step)
         if not math.isfinite(log["gradient"]):
             raise SettingsError(
                 f"The gradient at step {step} is not finite; the step was not taken.",
@@ -128,32 +128,67 @@ class Matching:
             )
         return log
 
-    def _fitting_gradient(self, step: int) -> dict[str, float]:
-        while True:
-            try:
-                return self.gradient(step)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.chunk == 1:
-                    message = f"one view of {self.policy.crop} pixels doesn't fit into the memory of {self.device}"
-                    raise SettingsError(message, "choose a smaller backbone, or --precision bf16") from error
-            self.chunk = -(-self.chunk // 2)  # outside of `except`, where the error still holds the step's tensors
+    def _try_gradient(self, step: int) -> dict[str, float] | None:
+        """`gradient`, or None where it is to be tried again: a process lacked memory, and has halved its chunk."""
+        parameters = self.canvas.parameters().values()
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            else:
+                parameter.grad.zero_()
+        log, complete = {"loss": 0.0}, True
+        for term in self.terms:
+            with term.backbone.visiting(self.device):
+                complete = self._add_gradient(term, step, log) and complete
+        penalty = self._penalise()
+        norms = [torch.linalg.vector_norm(parameter.grad) for parameter in parameters]  # type: ignore[arg-type]
+        square = torch.stack(norms).cpu().double().square().sum()
+        told = torch.stack([square, penalty, torch.tensor(not complete).double()])
+        square, penalty, lacking = processes.total(told).tolist()
+        if lacking:
+            return None
+        return log | {"loss": log["loss"] + penalty, "gradient": math.sqrt(square)}
 
-    def _add_gradient(self, term: Term, step: int, log: dict[str, float]) -> None:
-        chunks = torch.arange(len(self.rows)).split(self.chunk)
-        if len(chunks) == 1:
-            features = self._forward(term, step, chunks[0])
-            self._backward(features, self._judge(term, step, features.detach(), log), chunks[0])
-            return
-        with torch.no_grad():
-            whole = torch.cat([self._forward(term, step, chunk) for chunk in chunks])
+    def _add_gradient(self, term: Term, step: int, log: dict[str, float]) -> bool:
+        """Whether the memory sufficed; no process may leave before all features were gathered."""
+        features = self._features(term, step)
+        images = features.detach().unflatten(0, (len(self.own), -1))
+        whole = processes.gather(images, things=len(self.rows) // images.shape[1]).flatten(0, 1)
         gradient = self._judge(term, step, whole, log)
-        for chunk in chunks:
-            self._backward(self._forward(term, step, chunk), gradient, chunk)
+        try:
+            if features.requires_grad:
+                self._backward(features, gradient, self._mine)
+            else:
+                for chunk in self._mine.split(self.chunk):
+                    self._backward(self._forward(term, step, chunk), gradient, chunk)
+            return True
+        except RuntimeError as error:
+            self._refuse_all_but_lack_of_memory(error)
+        self.chunk = -(-self.chunk // 2)  # outside of `except`, where the error still holds the step's tensors
+        return False
+
+    def _features(self, term: Term, step: int) -> Float[Tensor, "mine dim"]:
+        """Features of this process' views; they carry their graph where all fit into one chunk."""
+        while True:
+            chunks = self._mine.split(self.chunk)
+            try:
+                if len(chunks) == 1:
+                    return self._forward(term, step, chunks[0])
+                with torch.no_grad():
+                    return torch.cat([self._forward(term, step, chunk) for chunk in chunks])
+            except RuntimeError as error:
+                self._refuse_all_but_lack_of_memory(error)
+            self.chunk = -(-self.chunk // 2)
+
+    def _refuse_all_but_lack_of_memory(self, error: RuntimeError) -> None:
+        if not is_out_of_memory(error):
+            raise error
+        if self.chunk == 1:
+            message = f"one view of {self.policy.crop} pixels doesn't fit into the memory of {self.device}"
+            raise SettingsError(message, "choose a smaller backbone, or --precision bf16") from error
 
     def _forward(self, term: Term, step: int, chunk: Int[Tensor, " k"]) -> Float[Tensor, "k dim"]:
-        ids, place = self.rows.image[chunk].unique(return_inverse=True)
+        ids, place = (self.rows.image[chunk] - self.own.start).unique(return_inverse=True)
         images = self.canvas.images(ids)
         if len(ids) < len(chunk):
             images = _Repeat.apply(images, place)
@@ -187,12 +222,15 @@ class Matching:
     def _backward(self, features: Float[Tensor, "k dim"], gradient: Float[Tensor, "rows dim"], chunk: Tensor) -> None:
         features.backward(gradient[chunk.to(gradient.device)].to(features))
 
-    def _penalise(self, log: dict[str, float]) -> None:
+    def _penalise(self) -> Float[Tensor, ""]:
+        """Add the gradient of the canvas' penalties; returns their sum (float64, on the CPU)."""
+        total = torch.zeros((), dtype=torch.float64)
         for ids in torch.arange(self.canvas.count).split(self.chunk):
             penalty = self.canvas.penalty(ids)
             if penalty is not None:
                 penalty.backward()
-                log["loss"] += float(penalty.detach())
+                total += penalty.detach().cpu()
+        return total
 
     def _new_adam(self) -> torch.optim.Adam:
         parameters = list(self.canvas.parameters().values())

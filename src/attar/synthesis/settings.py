@@ -25,6 +25,9 @@ class Settings(BaseModel):
     tail: float = Field(0.0, ge=0, le=1, description="last share of the steps, in which the rate falls to 0")
     canvas: Literal["pyramid", "pixels"] = "pyramid"
     grow_every: int = Field(200, ge=1, description="steps between two levels of the pyramid")
+    start_side: int = Field(1, ge=1, description="side of the pyramid's finest level at the start")
+    decorrelate: bool = Field(True, description="colours as they go together in photos (lgm.md 4)")
+    smooth: float = Field(0.0, ge=0, description="weight of a penalty on differences between neighbouring pixels")
     restart_adam: bool = Field(False, description="forget Adam's moments when a level is added")
     scale_low: float | None = Field(
         None, gt=0, le=1, description="smallest share of the area that a crop covers (.08; .5 up to 64 px)"

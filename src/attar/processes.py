@@ -1,0 +1,124 @@
+"""Several processes at one job, as torchrun starts them: which one this is, and what they tell each other.
+
+Each owns a share of the images and does the same steps; alone, a process owns them all and nothing here does anything.
+The engine is torch.distributed, NCCL between GPUs and gloo between CPUs; launching, rendezvous and restarts are
+torchrun's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+from torch import distributed as dist
+
+from attar.errors import ProcessError
+
+_PATIENCE = datetime.timedelta(hours=2)  # others wait so long while the first process writes a large set
+
+
+def join(device: torch.device) -> None:
+    """Meet the other processes of this job, where torchrun started this one as one of several."""
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    with _others_alive():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    atexit.register(dist.destroy_process_group)
+
+
+def count() -> int:
+    """Number of processes at this job."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def count_here() -> int:
+    """Number of them on this machine, which share its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count())) if count() > 1 else 1
+
+
+def number() -> int:
+    """Which of them this is, from 0 on."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes for all."""
+    return number() == 0
+
+
+def share(things: int, *, process: int | None = None) -> range:
+    """The things (of 0..things-1) that a process owns, by default this one: one block, as equal as can be."""
+    mine = number() if process is None else process
+    return range(things * mine // count(), things * (mine + 1) // count())
+
+
+def gather(rows: Shaped[Tensor, mine * rest], *, things: int) -> Shaped[Tensor, things * rest]:
+    """The rows of all processes, each of which gives those of its `share` of `things`, in order.
+
+    Every process gets them; all must call this together. ProcessError where one has ended.
+    """
+    if count() == 1:
+        return rows
+    sizes = [len(share(things, process=process)) for process in range(count())]
+    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    with _others_alive():
+        dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def gather_at_first(rows: Shaped[Tensor, mine * rest]) -> Shaped[Tensor, some * rest]:
+    """The rows of all processes, however many each has, for the first process; others get their own back."""
+    if count() == 1:
+        return rows
+    sizes = total(torch.tensor([len(rows) if process == number() else 0 for process in range(count())])).tolist()
+    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes] if is_first() else None
+    with _others_alive():
+        dist.gather(padded, parts)
+    return rows if parts is None else torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def total(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+    """The sum of what all processes give; all must call this together. ProcessError where one has ended."""
+    if count() == 1:
+        return values
+    summed = values.clone()
+    with _others_alive():
+        dist.all_reduce(summed)
+    return summed
+
+
+def any_says(said: bool) -> bool:
+    """Whether any process says so; all must call this together."""
+    return bool(total(torch.tensor([float(said)])) > 0)
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    any_says(False)
+
+
+@contextlib.contextmanager
+def _others_alive() -> Iterator[None]:
+    """torch's failures to reach another process as one sentence."""
+    try:
+        yield
+    except dist.DistError as error:
+        raise ProcessError(_ENDED, _HINT) from error
+    except RuntimeError as error:  # what gloo says of a connection that the other side has closed
+        if "gloo" not in str(error) and "onnection" not in str(error):
+            raise
+        raise ProcessError(_ENDED, _HINT) from error
+
+
+_ENDED = "another process of this job has ended, or can't be reached"
+_HINT = "its own words say why; the same command again continues from the last checkpoint"
