@@ -27,9 +27,22 @@ def join(device: torch.device) -> None:
     """Meet the other processes of this job, where torchrun started this one as one of several."""
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with _others_alive():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        store, rank, size = next(dist.rendezvous("env://"))
+        dist.init_process_group(backend, store=_fresh(store), rank=rank, world_size=size, timeout=_PATIENCE)
     atexit.register(dist.destroy_process_group)
+
+
+def _fresh(store: dist.Store) -> dist.Store:
+    """The store without the entries of processes that torchrun has restarted: with these, new ones wait for ever.
+
+    Seen with torch 2.15 and --standalone. Agents on several machines may count restarts differently, so there the
+    store is left as it is.
+    """
+    if os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
+        return store
+    return dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def count() -> int:

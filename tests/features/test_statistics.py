@@ -76,12 +76,13 @@ def test_different_shapes_do_not_merge(other: ClassStatistics):
             first.merge(second)
 
 
-def test_statistics_of_real_features_carry_their_header():
+def test_statistics_of_real_features_are_over_images_and_views():
     rows, labels = torch.randn(7, 2, 3), torch.arange(7) % 2
-    real = RealFeatures(Features(rows, labels), 2, {"backbone": "a"})
-    assert real.statistics.header == {"backbone": "a"} and real.statistics.counts.tolist() == [8, 6]
+    real = RealFeatures(Features(rows, labels), 2)
+    assert real.statistics.counts.tolist() == [8, 6]
     torch.testing.assert_close(real.statistics.means[1], rows[1::2].double().mean((0, 1)))
-    assert RealFeatures(Features(rows, labels), 2).statistics.header == {}
+    centred = (rows - real.statistics.means[labels][:, None]).flatten(0, 1)
+    torch.testing.assert_close(real.within, centred.T @ centred / 14)
 
 
 def test_a_round_trip_through_a_file(tmp_path: Path):

@@ -96,13 +96,14 @@ def distill(
     **attar distill photos/train --backbone vit_tiny_patch16_224 --out photos.attar**
 
     The same command again continues an interrupted run. Next: attar evaluate photos.attar --test photos/val ...
+    On several GPUs: torchrun --nproc-per-node 8 -m attar distill ...
     """
     import shlex
     import sys
 
     import attar
     from attar.cli.select import is_selection, refuse_unused
-    from attar.cli.show import Shown, print_json
+    from attar.cli.show import Shown, print_json, speaks
     from attar.errors import SettingsError
 
     budget = _bytes(memory)
@@ -191,6 +192,8 @@ def distill(
                 f"{one.path}: {len(one)} images, {one.bytes:,} bytes{_quality(one.manifest.scores)}; "
                 f"look at {one.path / 'preview.png'}"
             )
+    if not speaks():
+        return
     command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *described.words()]
     command += ["--classes", classes] if classes else []
     command += ["--skip-corrupt"] if skip_corrupt else []

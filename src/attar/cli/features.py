@@ -53,12 +53,12 @@ def features(
     **attar features photos/train --backbone vit_tiny_patch16_224 --out photos.safetensors**
 
     A distillation with the same preset and backbone finds its features there. A killed pass loses at most one shard,
-    and several processes given the same command share the work.
+    and several processes given the same command share the work, as do those of torchrun -m attar features ...
     """
     from typing import cast
 
     import attar
-    from attar.cli.show import Shown, print_json
+    from attar.cli.show import Shown, print_json, speaks
     from attar.errors import SettingsError
     from attar.features.statistics import Scatter
 
@@ -88,7 +88,7 @@ def features(
                 precision=precision,
                 progress=progress,
             )
-            if out is not None:
+            if out is not None and speaks():
                 statistics.save(out)
             about = {"images": len(source), "classes": len(source.classes), "dim": network.dim, **statistics.header}
             told.append({"backbone_name": network.name, **about})
@@ -96,5 +96,5 @@ def features(
                 f"{network.name}: {len(source):,} images of {len(source.classes)} classes, {network.dim} features each"
                 + ("" if out is None else f"; statistics in {out}")
             )
-    if json:
+    if json and speaks():
         print_json({"statistics": told})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -29,11 +30,16 @@ _LEGEND = (
 )
 
 
+def speaks() -> bool:
+    """Whether this process is the one that speaks, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Shown(Progress):
     """Live bars on a terminal; elsewhere a line for every tenth of a task, but not many in a row."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, quiet=not speaks())
         self._live = self._console.is_terminal
         self._bars = Bars(
             TextColumn("{task.description}"),

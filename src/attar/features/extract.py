@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attar import processes
 from attar.backbones.record import Backbone
 from attar.errors import BackboneError, ImageError
 from attar.features.cache import claimed, is_cached, read_cached, write_cached
@@ -51,6 +53,46 @@ class Features:
 
     values: Float[Tensor, "images views dim"]
     labels: Int[Tensor, " images"]
+
+    @property
+    def dim(self) -> int:
+        return self.values.shape[2]
+
+    def parts(self) -> Iterator[tuple[Float[Tensor, "images views dim"], Int[Tensor, " images"]]]:
+        """All of them at once, unless this process is one of several: then its share."""
+        own = processes.share(len(self.labels))
+        yield self.values[own.start : own.stop], self.labels[own.start : own.stop]
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """`Features` that stay in the cache: `parts` reads a shard at a time, `values` has them all in memory."""
+
+    source: ImageSource
+    backbone: Backbone
+    cut: Cut
+    progress: Progress = SILENT
+    task: str = "features"
+
+    @property
+    def labels(self) -> Int[Tensor, " images"]:
+        return torch.from_numpy(self.source.labels)
+
+    @property
+    def dim(self) -> int:
+        return self.backbone.dim
+
+    @cached_property
+    def values(self) -> Float[Tensor, "images views dim"]:
+        return extract(self.source, self.backbone, self.cut, progress=self.progress, task=self.task).values
+
+    def parts(self) -> Iterator[tuple[Float[Tensor, "images views dim"], Int[Tensor, " images"]]]:
+        """Shard by shard with its labels; the shards that this process owns where it is one of several."""
+        work = _Extraction(self.source, self.backbone, self.cut, self.progress, self.task)
+        shards = work.shards()
+        own = processes.share(len(shards))
+        for shard, values in zip(shards[own.start : own.stop], work.all_of(shards[own.start : own.stop]), strict=True):
+            yield values, self.labels[shard.start : shard.stop]
 
 
 def extract(
@@ -91,15 +133,8 @@ def stream(
 
     Where the cache can't be written, or isn't wanted, it holds them all.
     """
-    work = _Extraction(source, backbone, cut, max(1, batch // cut.count), progress, task, cache)
-    shards = work.shards()
-    busy = [shard for shard in shards if not work.finish(shard, wait=False)]
-    if busy:
-        progress.note(f"Other processes are at {len(busy)} of {len(shards)} shards of {task}; waiting for them.")
-    for shard in busy:
-        work.finish(shard, wait=True)
-    for shard in shards:
-        yield work.values(shard)
+    work = _Extraction(source, backbone, cut, progress, task, batch=batch, cache=cache)
+    yield from work.all_of(work.shards())
 
 
 class _Extraction:
@@ -110,12 +145,13 @@ class _Extraction:
         source: ImageSource,
         backbone: Backbone,
         cut: Cut,
-        batch: int,
         progress: Progress,
         task: str,
-        cache: bool,
+        *,
+        batch: int = 64,
+        cache: bool = True,
     ):
-        self._source, self._backbone, self._cut, self._batch = source, backbone, cut, batch
+        self._source, self._backbone, self._cut, self._batch = source, backbone, cut, max(1, batch // cut.count)
         self._progress, self._task, self._cache = progress, task, cache
         self._job = digest(_VERSION, backbone.fingerprint, cut.fingerprint, str(backbone.dtype))
         if cache:
@@ -129,6 +165,17 @@ class _Extraction:
         size = -(-most // self._batch) * self._batch
         count = len(self._source)
         return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def all_of(self, shards: Sequence[range]) -> Iterator[Float[Tensor, "images views dim"]]:
+        """Features of the shards in order, once all are finished, here or by other processes."""
+        busy = [shard for shard in shards if not self.finish(shard, wait=False)]
+        if busy:
+            text = f"Other processes are at {len(busy)} of {len(shards)} shards of {self._task}; waiting for them."
+            self._progress.note(text)
+        for shard in busy:
+            self.finish(shard, wait=True)
+        for shard in shards:
+            yield self.values(shard)
 
     def finish(self, shard: range, *, wait: bool) -> bool:
         """Have the shard's features in the cache (or held); False where another process is at it and not to wait."""

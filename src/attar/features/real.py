@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -12,9 +12,23 @@ from torch import Tensor
 
 from attar.errors import SettingsError
 from attar.features.clusters import sub_clusters
-from attar.features.extract import Features
+from attar.features.extract import CachedFeatures, Features
 from attar.features.groups import balanced_means, group_statistics
-from attar.features.statistics import ClassStatistics
+from attar.features.statistics import ClassStatistics, Scatter
+
+
+def gathered_statistics(
+    features: Features | CachedFeatures,
+    classes: int,
+    *,
+    scatter: Scatter = "none",
+) -> ClassStatistics:
+    """Statistics of all views of all images, of which each process of the job reads its own share."""
+    total = ClassStatistics.empty(classes, features.dim, scatter=scatter)
+    for values, labels in features.parts():
+        views = labels.repeat_interleave(values.shape[1])
+        total = total.merge(ClassStatistics.of(values.flatten(0, 1), views, classes, scatter=scatter))
+    return total.of_all_processes()
 
 
 @runtime_checkable
@@ -30,10 +44,8 @@ class Batches(Protocol):
 class RealFeatures:
     """Cached features of the real images under one cut, with their class statistics."""
 
-    features: Features
+    features: Features | CachedFeatures
     classes: int
-    header: dict[str, str] = field(default_factory=dict)
-    """What the features are, see ClassStatistics."""
     groups: Int[Tensor, " images"] | None = None
     """Number of each image's group, from 0 on, where the data has groups."""
     guide: RealFeatures | None = None
@@ -51,17 +63,15 @@ class RealFeatures:
 
     @cached_property
     def statistics(self) -> ClassStatistics:
-        """Counts and class means over all images and views."""
-        values, labels = self.rows()
-        return ClassStatistics.of(values, labels, self.classes, scatter="none", header=self.header)
+        """Counts and class means over all images and views; processes of one job share the work."""
+        return gathered_statistics(self.features, self.classes)
 
     @cached_property
     def within(self) -> Float[Tensor, "dim dim"]:
         """Covariance of the features within classes, all images together (float64)."""
-        values, labels = self.rows()
-        scatter = ClassStatistics.of(values, labels, self.classes, scatter="pooled").scatter
-        assert scatter is not None  # what "pooled" asked for
-        return scatter / len(labels)
+        statistics = gathered_statistics(self.features, self.classes, scatter="pooled")
+        assert statistics.scatter is not None  # what "pooled" asked for
+        return statistics.scatter / statistics.counts.sum()
 
     @cached_property
     def balanced_means(self) -> Float[Tensor, "classes dim"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attar import processes
 from attar.errors import FileError, SettingsError
 from attar.tensors import read_tensors, write_tensors
 
@@ -91,6 +93,19 @@ class ClassStatistics:
             else:
                 scatter = scatter + other.scatter + (weight * gap)[:, :, None] * gap[:, None, :]
         return ClassStatistics(counts, self.means + share * gap, scatter, self.header)
+
+    def of_all_processes(self) -> ClassStatistics:
+        """The statistics of all processes of this job merged, in their order; all must call this together."""
+        if processes.count() == 1:
+            return self
+
+        def each(mine: Tensor) -> Tensor:
+            return processes.gather(mine[None], things=processes.count())
+
+        counts, means = each(self.counts), each(self.means)
+        scatters = [None] * len(counts) if self.scatter is None else each(self.scatter)
+        parts = map(ClassStatistics, counts, means, scatters, [self.header] * len(counts))
+        return functools.reduce(ClassStatistics.merge, parts)
 
     def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
         """Of means and scatter."""

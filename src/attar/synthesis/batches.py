@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from attar import processes
 from attar.backbones.record import Backbone
 from attar.images.source import ImageSource
 from attar.synthesis.draws import Stream, generator
@@ -22,7 +23,8 @@ _AT_ONCE = 64
 class FreshBatches:
     """One view each of the images whose turn it is: a random square of the image, then a view of the policy.
 
-    All draws are named by (seed, step, place in the batch), so a resumed run sees the same batches.
+    All draws are named by (seed, step, place in the batch), so a resumed run sees the same batches. Each process of a
+    job encodes its share of them.
     """
 
     source: ImageSource
@@ -35,9 +37,10 @@ class FreshBatches:
         self, step: int, size: int, *, balanced: bool
     ) -> tuple[Float[Tensor, "size dim"], Int[Tensor, " size"]]:
         order = np.array(self._members(step, size, balanced), dtype=np.int64)
-        parts = np.array_split(np.arange(size), -(-size // _AT_ONCE))
+        own = np.array(processes.share(size))
+        parts = np.array_split(own, -(-len(own) // _AT_ONCE))
         features = torch.cat([self._encode(step, places, order[places]) for places in parts])
-        return features.clone(), torch.from_numpy(self.source.labels[order])
+        return processes.gather(features, things=size).clone(), torch.from_numpy(self.source.labels[order])
 
     def _members(self, step: int, size: int, balanced: bool) -> list[int]:
         """Positions in the source: `size` of them from where step - 1 ended, one shuffle after the other."""

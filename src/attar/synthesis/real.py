@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
+from attar import processes
 from attar.backbones.record import Backbone
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
-from attar.features import ClassStatistics, RealFeatures, extract, stream
-from attar.features.extract import Cut
+from attar.features import ClassStatistics, RealFeatures
+from attar.features.extract import CachedFeatures, Cut
+from attar.features.real import gathered_statistics
 from attar.features.statistics import Scatter
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -44,10 +46,10 @@ def real_features(
 ) -> RealFeatures:
     """Features of the real images under the settings' views: the centre crop, or the synthetic images' own views."""
     cut = _cut(settings, policy)
-    features = extract(source, backbone, cut, progress=progress, task=_task(backbone))
+    features = CachedFeatures(source, backbone, cut, progress, _task(backbone))
     groups = None if source.groups is None else torch.from_numpy(source.groups)
     fresh = FreshBatches(source, backbone, policy, settings.seed)
-    return RealFeatures(features, len(source.classes), _header(source, backbone, cut), groups, guide, fresh)
+    return RealFeatures(features, len(source.classes), groups, guide, fresh)
 
 
 def all_real_features(
@@ -61,6 +63,7 @@ def all_real_features(
     reals: list[RealFeatures] = []
     for backbone in backbones:
         reals.append(real_features(source, backbone, settings, policy, progress, guide=reals[0] if reals else None))
+        reals[-1].statistics  # noqa: B018 (the one pass over the images, now)
     return reals
 
 
@@ -77,7 +80,8 @@ def class_statistics(
     """Counts, means and, where wanted, scatter of all images of `source` under the settings' views, in one pass.
 
     The pass holds one shard of images at a time, and leaves all features in the cache, where `distill` on the same
-    backbone with the same settings finds them. `scatter` is "none", "pooled" or "class".
+    backbone with the same settings finds them. Processes of torchrun share it. `scatter` is "none", "pooled" or
+    "class".
 
     >>> import attar
     >>> flowers = attar.open("flowers/train")                                                # doctest: +SKIP
@@ -86,15 +90,13 @@ def class_statistics(
     """
     settings = settings or choose_settings()
     keep_freed_memory()
-    backbone = backbone.to(device=pick_device(device), dtype=pick_dtype(precision))
+    place = pick_device(device)
+    processes.join(place)
+    progress = progress if processes.is_first() else SILENT
+    backbone = backbone.to(device=place, dtype=pick_dtype(precision))
     cut = _cut(settings, view_policy(settings, source, backbone.image_size))
-    labels = torch.from_numpy(source.labels).repeat_interleave(cut.count)
-    total = ClassStatistics.empty(len(source.classes), backbone.dim, scatter=scatter)
-    done = 0
-    for values in stream(source, backbone, cut, progress=progress, task=_task(backbone)):
-        rows = values.flatten(0, 1)
-        part = ClassStatistics.of(rows, labels[done : done + len(rows)], len(source.classes), scatter=scatter)
-        total, done = total.merge(part), done + len(rows)
+    features = CachedFeatures(source, backbone, cut, progress, _task(backbone))
+    total = gathered_statistics(features, len(source.classes), scatter=scatter)
     return ClassStatistics(total.counts, total.means, total.scatter, _header(source, backbone, cut))
 
 
