@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms.v2.functional import normalize, resize
 
 from attar.backbones import Backbone, backbone
+from attar.backbones.record import freeze
 from attar.errors import BackboneError
 
 
@@ -228,3 +229,30 @@ def test_weights_in_bfloat16_are_cast_once_and_not_at_every_use(name):
     with Casts() as casts:
         small(images)
     assert casts.count == 2  # the pixels on their way in, the features on their way out
+
+
+class Flattening(nn.Module):
+    """Convolves and flattens, by `view`, which refuses channels that lie side by side, or by `flatten`."""
+
+    def __init__(self, *, view: bool):
+        super().__init__()
+        self.view, self.convolution = view, nn.Conv2d(3, 5, 3)
+
+    def forward(self, images):
+        maps = self.convolution(images)
+        return maps.view(len(maps), -1) if self.view else maps.flatten(1)
+
+
+@pytest.mark.parametrize("view", [True, False])
+def test_convolutions_are_fed_channels_last_where_the_network_takes_it(view: bool):
+    module = Flattening(view=view)
+    frozen = freeze(module, "x", image_size=7, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    assert frozen.channels_last is not view
+    images = torch.rand(3, 3, 7, 7)
+    normalised = (images - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor([0.2, 0.3, 0.4])[:, None, None]
+    torch.testing.assert_close(frozen(images), module(normalised))
+
+
+def test_patches_are_fed_as_they_are():
+    patches = nn.Sequential(nn.Conv2d(3, 5, 2, stride=2), nn.Flatten())
+    assert not freeze(patches, "x", image_size=4, mean=(0.5,) * 3, std=(0.5,) * 3).channels_last

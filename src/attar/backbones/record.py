@@ -48,6 +48,8 @@ class Backbone:
     fingerprint: str
     """Hex SHA-256 of weights, structure, what made it, and preprocessing."""
     normalise: Literal["native", "imagenet"]
+    channels_last: bool = False
+    """Whether the module is fed images whose channels lie side by side in memory: convolutions are faster so."""
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n dim"]:
         """Features of RGB images in 0..1 of any size, differentiable with respect to the images.
@@ -78,7 +80,10 @@ class Backbone:
     def _normalised(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         # Plain numbers, channel by channel: a tensor of means would be copied to the device, and waited for, each time.
         channels = zip(images.unbind(1), self.mean, self.std, strict=True)
-        return torch.stack([(channel - mean) / std for channel, mean, std in channels], dim=1)
+        normalised = [(channel - mean) / std for channel, mean, std in channels]
+        if self.channels_last:
+            return torch.stack(normalised, dim=-1).permute(0, 3, 1, 2)
+        return torch.stack(normalised, dim=1)
 
     @contextmanager
     def visiting(self, place: torch.device) -> Iterator[None]:
@@ -144,7 +149,26 @@ def freeze(
         fingerprint=_fingerprint(module, made_by, image_size, mean, std, feature, normalise),
         normalise=normalise,
     )
-    return replace(frozen, dim=_count_features(frozen))
+    frozen = replace(frozen, dim=_count_features(frozen))
+    return _channels_last(frozen) if _convolves(module) else frozen
+
+
+def _convolves(module: nn.Module) -> bool:
+    """Whether it is a convolutional network; a transformer cuts patches that don't overlap."""
+    convolutions = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    return any(part.kernel_size > part.stride for part in convolutions)  # type: ignore[operator]
+
+
+def _channels_last(frozen: Backbone) -> Backbone:
+    """The record fed with channels side by side, where the module takes that: one that calls `view` may not."""
+    images = torch.zeros(2, 3, frozen.image_size, frozen.image_size, device=frozen.device)
+    other = replace(frozen, channels_last=True)
+    try:
+        with torch.no_grad():
+            other(images)
+    except RuntimeError:
+        return frozen
+    return other
 
 
 def _count_features(frozen: Backbone) -> int:
