@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from attar.backbones.catalogue import AMBIGUOUS, ENTRIES
 from attar.errors import SettingsError
+from attar.evaluation.protocols import protocol
 from attar.synthesis import PRESETS, choose_settings
+from attar.synthesis.objectives import OBJECTIVES, Options
+from attar.synthesis.objectives import Objective as Base
+from attar.synthesis.presets import Preset, published_for
+from attar.synthesis.published import Published
 
 
 def test_paper_is_what_the_authors_published():
@@ -33,8 +39,87 @@ def test_paper_is_what_the_authors_published():
     assert {name: paper[name] for name in published} == published
 
 
-def test_the_authors_noise_is_in_paper_alone():
-    assert {name: choose_settings(name).noise for name in PRESETS} == {"paper": 0.5, "attar": 0.0, "fast": 0.0}
+def test_the_authors_noise_is_in_their_own_presets_alone():
+    noisy = {name for name in PRESETS if choose_settings(name).noise}
+    assert noisy == PRESETS.keys() - {"attar", "fast"}
+
+
+AUTHORS = {  # lgm.md 1, 4-6; sfm.md 3, 8
+    "lgm": {
+        "steps": 5001, "lr": 2e-3, "tail": 0.0, "canvas": "pyramid", "grow_every": 200, "restart_adam": True,
+        "scale_low": None, "scale_high": 1.0, "flip": None, "noise": 0.5, "noise_mean": 0.5, "noise_std": 0.2,
+        "normalise": "imagenet", "seed": 3407, "ipc": 1, "method": "lgm", "real": "batch", "prior": "empirical",
+        "heads": 1, "head_std": 0.01, "head_scale": None,
+    },
+    "sfm": {
+        "steps": 5001, "lr": 2e-3, "tail": 0.0, "canvas": "pyramid", "grow_every": 200, "restart_adam": True,
+        "scale_low": None, "scale_high": 1.0, "flip": None, "noise": 0.5, "noise_mean": 0.5, "noise_std": 0.2,
+        "normalise": "imagenet", "seed": 3407, "ipc": 1, "method": "sfm", "views": 1, "statistics_views": 0,
+        "w_mean": 0.0, "w_scale": 0.0, "group_balanced": False,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if "imagenet" in name])
+def test_a_row_of_a_paper_has_its_authors_settings(name: str):
+    settings = choose_settings(name).flat()
+    expected = AUTHORS[name[:3]]
+    assert {each: settings[each] for each in expected} == expected
+    assert choose_settings("paper", method=name[:3], views=settings["views"]) == choose_settings(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "rows"), [("lgm-imagenet-100", 100, 1000), ("lgm-imagenet-1k", 1000, 3000)]
+)
+def test_a_real_batch_is_as_large_as_the_authors(name: str, classes: int, rows: int):
+    settings = choose_settings(name)
+    assert classes * settings.ipc * settings.views == rows  # lgm.md 1
+
+
+@pytest.mark.parametrize("flags", [{"method": "sfm"}, {"method": "random"}, {"method": 5}])
+def test_a_row_of_a_paper_refuses_another_method(flags):
+    with pytest.raises(
+        SettingsError, match=r"Preset lgm-imagenet-1k is of method lgm, not \w+\.\nLeave the method out"
+    ):
+        choose_settings("lgm-imagenet-1k", **flags)
+    assert choose_settings("lgm-imagenet-1k", method="lgm", views=2).views == 2
+
+
+def test_a_row_of_a_paper_refuses_another_method_in_a_file(tmp_path):
+    (tmp_path / "mine.toml").write_text('method = "sfm"')
+    with pytest.raises(SettingsError, match="is of method lgm, not sfm"):
+        choose_settings("lgm-imagenet-100", tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize(("name", "mean"), [("lgm-imagenet-100", 87.2), ("lgm-imagenet-1k", 67.9)])
+def test_the_published_accuracies_have_the_published_mean(name: str, mean: float):
+    """The mean over the four backbones is a column of its own in lgm.md 11."""
+    accuracy = PRESETS[name].published.accuracy
+    assert len(accuracy) == 4 and sum(accuracy.values()) / 4 == pytest.approx(mean, abs=0.051)
+
+
+def test_published_figures_are_of_backbones_and_protocols_that_exist():
+    for preset in PRESETS.values():
+        if preset.published is not None:
+            assert {*(preset.published.accuracy or {})} <= ENTRIES.keys() | AMBIGUOUS.keys()
+            assert protocol(preset.published.protocol) and preset.published.source
+
+
+def test_what_is_published_is_said_and_what_is_not():
+    lgm, sfm = published_for("lgm-imagenet-1k"), published_for("sfm-imagenet-100")
+    assert "ImageNet-1k with 1 image a class" in lgm and "dinov2_vitb14 75.0 %" in lgm and "lgm-probe" in lgm
+    assert "time unknown; memory unknown" in lgm and "ViT-B/32" in lgm and "linear-gradient-matching.github.io" in lgm
+    assert "top-1 by lgm-probe unknown" in sfm and "arXiv 2602.05391" in sfm
+    assert [name for name in PRESETS if published_for(name) is None] == ["attar", "fast", "paper"]
+    with pytest.raises(SettingsError, match="no preset 'lgm'"):
+        published_for("lgm")
+
+
+def test_hours_and_gigabytes_are_said_where_they_are_known(monkeypatch):
+    known = Published("Flowers", "a poster", hours=0.5, gigabytes=11.0, ipc=7)
+    monkeypatch.setitem(PRESETS, "mine", Preset("a test", {}, published=known))
+    assert "Flowers with 7 images a class (a poster)" in published_for("mine")
+    assert "time 0.5 hours; memory 11 GB." in published_for("mine")
 
 
 def test_the_default_is_attar():
@@ -89,3 +174,26 @@ def test_a_crop_cannot_be_smaller_than_its_smallest():
         choose_settings(scale_low=0.9, scale_high=0.5)
     with pytest.raises(SettingsError, match="seed"):
         choose_settings(seed=2**63)
+
+
+def test_a_setting_of_another_method_is_refused_with_the_methods_that_have_it():
+    with pytest.raises(SettingsError, match="equal_clusters is no setting of method sfm") as caught:
+        choose_settings(equal_clusters=False)
+    assert caught.value.hint == "It is one of sfm-sub."
+
+
+def test_an_option_may_not_be_called_as_a_setting_of_every_run(monkeypatch):
+    class Greedy(Options):
+        views: int = 3
+
+    class Objective(Base):
+        Options = Greedy
+
+        def at(self, step):
+            raise NotImplementedError
+
+    monkeypatch.setitem(OBJECTIVES, "greedy", Objective)
+    with pytest.raises(SettingsError, match="Option views of method greedy"):
+        choose_settings(method="greedy")
+    with pytest.raises(SettingsError, match="no setting 'stps'"):  # not hindered by what is broken
+        choose_settings(stps=3)

@@ -8,6 +8,7 @@ from attar.errors import SettingsError
 from attar.features import Features, RealFeatures
 from attar.synthesis.objectives import OBJECTIVES, Rows, StatisticalFlowMatching, SubCentreFlowMatching
 from attar.synthesis.objectives.sub_centres import SubCentreOptions
+from attar.synthesis.objectives.targets import learned_vectors
 from attar.testing import check_objective
 from oracles.sub_flow import sub_flow_loss
 
@@ -190,6 +191,18 @@ def test_built_for_unequal_clusters_images_weigh_their_shares():
     _, shares = real.sub_centres(3, equal=False)
     assert objective.image_weights.tolist() == pytest.approx((3 * shares).flatten().tolist())
     torch.testing.assert_close(objective.image_weights.reshape(3, 3).sum(1), torch.full((3,), 3.0).double())
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_built_for_learned_targets_all_images_count_the_same(equal: bool):
+    real = real_features()
+    options = SubCentreOptions(target="learned", equal_clusters=equal)
+    objective = SubCentreFlowMatching.build(real, options, ipc=3, seed=0)
+    assert torch.equal(objective.centres, learned_vectors(real, real.sub_centres(3, equal=equal)[0]))
+    assert (
+        torch.equal(objective.shares, torch.full((3, 3), 1 / 3, dtype=torch.float64))
+        and objective.image_weights is None
+    )
 
 
 def test_images_of_class_means_count_the_same():

@@ -46,7 +46,8 @@ def distill(
     method: Annotated[
         str | None,
         typer.Option(
-            help="sfm, or sfm-sub: a sub-centre an image. Or real images: random, centroids, neighbours, herding, "
+            help="sfm; sfm-sub: a sub-centre an image; its rivals lgm, clp, dm-mean, dm-batch; an objective of another "
+            "package. Or real images: random, centroids, neighbours, herding, "
             "kcenter, kmeans, rded (tiled crops), jpeg (as many as fit); or noise.",
             rich_help_panel=_SETTINGS,
         ),
@@ -55,7 +56,9 @@ def distill(
         Path | None,
         typer.Option(help="For neighbours and jpeg: the distilled set to be like.", rich_help_panel=_SETTINGS),
     ] = None,
-    preset: Annotated[str, typer.Option(help="attar, fast or paper.", rich_help_panel=_SETTINGS)] = "attar",
+    preset: Annotated[
+        str, typer.Option(help="attar, fast, paper, or another of attar presets.", rich_help_panel=_SETTINGS)
+    ] = "attar",
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,
     set_: Annotated[
         list[str] | None,
@@ -105,6 +108,7 @@ def distill(
     from attar.cli.select import is_selection, refuse_unused
     from attar.cli.show import Shown, print_json, speaks
     from attar.errors import SettingsError
+    from attar.synthesis.presets import published_for
 
     budget = _bytes(memory)
     named = {
@@ -177,6 +181,8 @@ def distill(
 
     made = []
     with Shown() as progress:
+        if not selecting and (published := published_for(preset)) is not None:
+            progress.note(published)
         if source.skipped:
             names = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
             progress.note(f"Left out, because they can't be read: {len(source.skipped)} images ({names}).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Any
@@ -19,6 +20,7 @@ from attar.cli.export import export
 from attar.cli.features import features
 from attar.cli.inherit import inherit
 from attar.cli.predict import predict
+from attar.cli.presets import presets
 from attar.cli.verify import verify
 from attar.errors import AttarError
 
@@ -55,6 +57,7 @@ app.command()(audit)
 app.command()(features)
 app.command()(verify)
 app.command()(backbones)
+app.command()(presets)
 app.command()(doctor)
 
 
@@ -80,13 +83,19 @@ def run() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _me() -> str:
+    """Who speaks: of torchrun's processes all but the first by their number."""
+    number = os.environ.get("RANK", "0")
+    return "attar" if number == "0" else f"attar (process {number})"
+
+
 def _refuse(error: AttarError) -> int:
-    print(f"attar: {error}", file=sys.stderr)
+    print(f"{_me()}: {error}", file=sys.stderr)
     return _MENDABLE
 
 
 def _interrupted(*words: object) -> int:
-    print(" ".join(["attar: interrupted.", *map(str, words)]), file=sys.stderr)
+    print(" ".join([f"{_me()}: interrupted.", *map(str, words)]), file=sys.stderr)
     return _INTERRUPTED
 
 
@@ -108,7 +117,7 @@ def _report_bug(error: Exception) -> int:
 
     log = cache_folder() / "last-error.log"
     text = "".join(traceback.format_exception(error))
-    print(f"attar: a bug, sorry: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"{_me()}: a bug, sorry: {type(error).__name__}: {error}", file=sys.stderr)
     try:
         write_bytes(log, text.encode(errors="backslashreplace"))  # names of files need not be Unicode
     except OSError:

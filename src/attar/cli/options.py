@@ -55,7 +55,11 @@ ClassNames = Annotated[
 ]
 Classes = Annotated[
     str | None,
-    typer.Option(help="Only these: A,B,... or a file with one name a line.", rich_help_panel=_IMAGES),
+    typer.Option(
+        help="Only these: A,B,..., a file with one name a line, or by WordNet ids imagenet-100, imagenet-a to -e, "
+        "imagenet-birds, -cats, -fruits, imagenette, imagewoof.",
+        rich_help_panel=_IMAGES,
+    ),
 ]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many images of a class, drawn once.", rich_help_panel=_IMAGES)
@@ -139,7 +143,7 @@ class BackboneOptions:
 
 
 def chosen_classes(text: str | None) -> list[str] | Path | None:
-    """What `--classes` says: a file where there is one, else names between commas."""
+    """What `--classes` says: a file where there is one, else names of classes or subsets between commas."""
     if text is None:
         return None
     return Path(text) if Path(text).is_file() else [name.strip() for name in text.split(",")]

@@ -1,7 +1,8 @@
 """Presets: whole sets of settings by name.
 
 `paper` is what the authors published (sfm.md 8, lgm.md 4-6), `attar` the default and the best we know by held-out
-training data, `fast` close to it in a fraction of the time. docs/results.md says how they were chosen.
+training data, `fast` close to it in a fraction of the time. docs/results.md says how they were chosen. The others are
+one row of a paper's table each, with its method: what their authors report of it is `published_for`.
 """
 
 from __future__ import annotations
@@ -13,45 +14,100 @@ from pathlib import Path
 from typing import Any
 
 from attar.errors import SettingsError, nearest
+from attar.synthesis.published import (
+    LGM_IMAGENET_1K,
+    LGM_IMAGENET_100,
+    SFM_IMAGENET_1K,
+    SFM_IMAGENET_100,
+    Published,
+)
 from attar.synthesis.settings import Settings, make_settings
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of any run, and those that a method has besides."""
+    """Settings of any run, and those that a method has besides; a preset that sets the method is for it alone."""
 
+    about: str
     settings: Mapping[str, Any]
     by_method: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    published: Published | None = None
+
+    @property
+    def method(self) -> str | None:
+        """The one method it is for; None where it goes with any."""
+        return self.settings.get("method")
 
 
-_AUTHORS_NOISE = {"noise": 0.5, "noise_mean": 0.5, "noise_std": 0.2}
+_PAPER = {
+    "steps": 5001,
+    "restart_adam": True,
+    "normalise": "imagenet",
+    "noise": 0.5,
+    "noise_mean": 0.5,
+    "noise_std": 0.2,
+}
+_PAPER_LGM = {"views": 10, "real": "batch", "prior": "empirical"}
+_LGM = {**_PAPER, **_PAPER_LGM, "method": "lgm"}
+_SFM = {**_PAPER, "method": "sfm"}
 _FLOW = {"w_mean": 0.1}
 
 PRESETS: dict[str, Preset] = {
-    "paper": Preset(
-        {"steps": 5001, "restart_adam": True, "normalise": "imagenet", **_AUTHORS_NOISE},
-        {"lgm": {"views": 10, "real": "batch", "prior": "empirical"}},
-    ),
     "attar": Preset(
+        "the default",
         {"steps": 2000, "lr": 1e-2, "grow_every": 50, "tail": 0.2, "statistics_views": 4},
         {"sfm": _FLOW, "sfm-sub": _FLOW},
     ),
     "fast": Preset(
+        "close to attar in a fifth of the steps",
         {"steps": 400, "lr": 1e-2, "grow_every": 20, "tail": 0.2, "statistics_views": 2},
         {"sfm": _FLOW, "sfm-sub": _FLOW},
     ),
+    "paper": Preset("the authors' settings, for any data", _PAPER, {"lgm": _PAPER_LGM}),
+    "lgm-imagenet-100": Preset("the authors' ImageNet-100", _LGM, published=LGM_IMAGENET_100),
+    "lgm-imagenet-1k": Preset("the authors' ImageNet-1k", {**_LGM, "views": 3}, published=LGM_IMAGENET_1K),
+    "sfm-imagenet-100": Preset("the authors' ImageNet-100", _SFM, published=SFM_IMAGENET_100),
+    "sfm-imagenet-1k": Preset("the authors' ImageNet-1k", _SFM, published=SFM_IMAGENET_1K),
 }
 
 
 def choose_settings(preset: str = "attar", file: Path | None = None, **flags: Any) -> Settings:
     """A preset, then a TOML file, then flags that aren't None; later wins. SettingsError names what is wrong."""
-    if preset not in PRESETS:
-        raise SettingsError(f"There is no preset {preset!r}.", nearest(preset, PRESETS))
-    chosen = PRESETS[preset]
+    chosen = _find(preset)
     given = _read(file) | {name: value for name, value in flags.items() if value is not None}
-    method = given.get("method", chosen.settings.get("method", "sfm"))
+    method = given.get("method", chosen.method or "sfm")
+    if chosen.method not in (None, method):
+        raise SettingsError(
+            f"preset {preset} is of method {chosen.method}, not {method}", "leave the method out, or use --preset paper"
+        )
     own = chosen.by_method.get(method, {}) if isinstance(method, str) else {}
     return make_settings({**chosen.settings, **own, **given})
+
+
+def published_for(preset: str) -> str | None:
+    """What the authors report for a preset, and what they don't, in one paragraph; None where it is no row of a paper.
+
+    Raises SettingsError where there is no such preset.
+    """
+    figures = _find(preset).published
+    if figures is None:
+        return None
+    images = "1 image" if figures.ipc == 1 else f"{figures.ipc} images"
+    accuracy = ", ".join(f"{backbone} {percent:.1f} %" for backbone, percent in (figures.accuracy or {}).items())
+    row = f"{figures.data} with {images} a class ({figures.source})"
+    took = f"time {_amount(figures.hours, 'hours')}; memory {_amount(figures.gigabytes, 'GB')}"
+    first = f"Published for {row}: top-1 by {figures.protocol} {accuracy or 'unknown'}; {took}."
+    return " ".join([first, *figures.remarks])
+
+
+def _amount(figure: float | None, unit: str) -> str:
+    return "unknown" if figure is None else f"{figure:g} {unit}"
+
+
+def _find(preset: str) -> Preset:
+    if preset not in PRESETS:
+        raise SettingsError(f"There is no preset {preset!r}.", nearest(preset, PRESETS))
+    return PRESETS[preset]
 
 
 def _read(file: Path | None) -> dict[str, Any]:

@@ -60,9 +60,16 @@ class Settings(BaseModel):
 
 
 def options_of(method: str) -> type[Options]:
-    """What the method has settings of its own for; selections of real images have none."""
+    """What the method has settings of its own for; selections of real images have none.
+
+    SettingsError where an option of another package's objective has the name of a setting that every run has.
+    """
     objective = find_objective(method)
-    return objective.Options if objective else Options
+    own = objective.Options if objective else Options
+    if taken := own.model_fields.keys() & Settings.model_fields.keys():
+        message = f"option {min(taken)} of method {method} has the name of a setting that every run has"
+        raise SettingsError(message, "give it another name in that package")
+    return own
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:
@@ -77,12 +84,19 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
         raise _refusal(error.errors()[0], method, {*names, *own.model_fields}) from error
 
 
+def _has(method: str, name: str) -> bool:
+    try:
+        return name in options_of(method).model_fields
+    except SettingsError:  # another package's, which is broken
+        return False
+
+
 def _refusal(error: Any, method: str, known: Collection[str]) -> SettingsError:
     name = str(error["loc"][0]) if error["loc"] else "scale_low"
     if error["type"] != "extra_forbidden":
         allowed = error["msg"][0].lower() + error["msg"][1:]
         return SettingsError(f"Setting {name} = {error['input']!r}: {allowed}.")
-    owners = [other for other in objective_names() if name in options_of(other).model_fields]
+    owners = [other for other in objective_names() if _has(other, name)]
     if owners:
-        return SettingsError(f"{name} is no setting of method {method}", f"{' and '.join(owners)} have it")
+        return SettingsError(f"{name} is no setting of method {method}", f"It is one of {', '.join(owners)}.")
     return SettingsError(f"There is no setting {name!r}.", nearest(name, known))

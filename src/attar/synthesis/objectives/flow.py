@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from attar.errors import SettingsError
@@ -34,19 +34,20 @@ def match_flows(
     *,
     w_mean: float,
     w_scale: float,
+    per_class: bool = False,
 ) -> FlowLoss:
     """1 - cos(F_r, F_s) + w_mean · L_mean + w_scale · L_scale of real and synthetic flows (sfm.md 5, 7).
 
     With class means T_r, T_s: L_mean = C |mean(T_s) - mean(T_r)|² / |T_r - mean(T_r)|², L_scale = ln(|F_s| / |F_r|)².
-    A factor common to both flows leaves everything but `to_flows` as it is.
+    A factor common to both flows leaves everything but `to_flows` as it is. With `per_class` the cosine is the mean
+    of those of the classes, each of which counts the same however long its flow is.
     """
-    n_real, n = _norm(real), _norm(synthetic)
     floor = 1e-12 * (1 + _norm(means.mean(0)))
+    n_real, n = _norm(real), _norm(synthetic)
     if n < floor:
         warnings.warn("All synthetic class means are equal; the flow's direction is arbitrary.", stacklevel=3)
         n = floor
-    cosine = (real * synthetic).sum() / (n_real * n)
-    pull = -(real / n_real - cosine * synthetic / n) / n
+    cosine, pull = _cosine(real, synthetic, floor, whole=not per_class)
     log_scale = torch.log(n / n_real)
     scale_pull = 2 * log_scale * synthetic / n**2
 
@@ -55,15 +56,26 @@ def match_flows(
     mean_loss = len(means) * common.square().sum() / spread
 
     loss = 1 - cosine + w_mean * mean_loss + w_scale * log_scale.square()
-    per_class = torch.nn.functional.cosine_similarity(real.flatten(1), synthetic.flatten(1))
+    of_classes = torch.nn.functional.cosine_similarity(real.flatten(1), synthetic.flatten(1))
     log = {
         "cosine": float(cosine),
         "scale": float(n / n_real),
         "mean": float(mean_loss),
-        "worst_class": float(per_class.min()),
-        "median_class": float(per_class.median()),
+        "worst_class": float(of_classes.min()),
+        "median_class": float(of_classes.median()),
     }
     return FlowLoss(float(loss), pull + w_scale * scale_pull, w_mean * 2 * common / spread, log)
+
+
+def class_means(
+    features: Float[Tensor, "rows dim"], labels: Int[Tensor, " rows"], classes: int
+) -> tuple[Float[Tensor, "classes dim"], Float[Tensor, " classes"]]:
+    """Mean feature and number of rows of each class, as one matrix product; refuses classes without rows."""
+    membership = torch.nn.functional.one_hot(labels, classes).to(features)
+    counts = membership.sum(0)
+    if (counts == 0).any():
+        raise SettingsError(f"Class {int(counts.argmin())} has no synthetic image.", "Every class takes part.")
+    return membership.T @ features / counts[:, None], counts
 
 
 def check_means(means: Float[Tensor, "classes dim"]) -> None:
@@ -84,6 +96,21 @@ def exactly(features: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
 def centred(means: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes dim"]:
     """Class means less their mean, in which every class counts the same."""
     return means - means.mean(0)
+
+
+def _cosine(
+    real: Float[Tensor, "classes *count dim"],
+    synthetic: Float[Tensor, "classes *count dim"],
+    floor: Float[Tensor, ""],
+    *,
+    whole: bool,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "classes *count dim"]]:
+    """The cosine, of all entries as one vector or the mean of each class's own, and minus its gradient."""
+    dims = tuple(range(0 if whole else 1, real.ndim))
+    n_real = torch.linalg.vector_norm(real, dim=dims, keepdim=True)
+    n = torch.linalg.vector_norm(synthetic, dim=dims, keepdim=True).clamp(min=floor)
+    cosine = (real * synthetic).sum(dims, keepdim=True) / (n_real * n)
+    return cosine.mean(), -(real / n_real - cosine * synthetic / n) / n / cosine.numel()
 
 
 def _norm(values: Tensor) -> Float[Tensor, ""]:

@@ -74,14 +74,13 @@ class LinearGradientMatching(Objective):
     def build(cls, real: RealFeatures, options: GradientOptions, *, ipc: int, seed: int) -> LinearGradientMatching:
         """The objective of a run; warns where `statistics` can't follow heads as large as these."""
         del ipc
-        means = real.statistics.means
-        length = float(means.square().sum(1).mean().sqrt())
-        std = options.head_std if options.head_scale is None else options.head_scale / length
-        if options.real == "statistics" and std * length > _LARGEST_SPREAD:
-            message = f"logits of deviation {std * length:.1f}: statistics are a poor guide above {_LARGEST_SPREAD:.0f}"
+        std = options.head_std if options.head_scale is None else options.head_scale / _length(real)
+        if options.real == "statistics" and (spread := std * _length(real)) > _LARGEST_SPREAD:
+            message = f"logits of deviation {spread:.1f}: statistics are a poor guide above {_LARGEST_SPREAD:.0f}"
             warnings.warn(f"{message}; use --set real=features", stacklevel=2)
         made = {"statistics": _from_statistics, "features": _from_features, "batch": _from_batches}[options.real]
-        return cls(made(real, options.prior), len(means), means.shape[1], seed, options.heads, std)
+        classes, dim = real.statistics.means.shape
+        return cls(made(real, options.prior), classes, dim, seed, options.heads, std)
 
     def at(self, step: int) -> Callable[[Tensor, Rows], FeatureLoss]:
         heads = [self.head(step, number) for number in range(self.heads)]
@@ -180,9 +179,15 @@ def _from_batches(real: RealFeatures, prior: str) -> RealGradient:
     def gradient(head: Head, step: int, rows: int) -> Tensor:
         values, labels = real.batch(step, rows, balanced=prior == "uniform")
         weights = head.weight.new_full((len(values),), 1 / len(values))
-        return head_gradient(values.to(head.weight), labels.to(values.device), head, weights)
+        return head_gradient(values.to(head.weight), labels.to(head.weight.device), head, weights)
 
     return gradient
+
+
+def _length(real: RealFeatures) -> float:
+    """Root mean square length of the real features."""
+    counts, means = real.statistics.counts.double(), real.statistics.means
+    return float((counts @ means.square().sum(1) / counts.sum() + real.within.trace()).sqrt())
 
 
 def _shares(counts: Int[Tensor, " classes"], prior: str) -> Float[Tensor, " classes"]:

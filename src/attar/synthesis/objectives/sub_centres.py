@@ -2,14 +2,15 @@
 
 The published loss sees class means only, so nothing asks the images of a class to differ. Here image k of class c is
 pulled towards m_{c,k}, the mean of the k-th of the class's clusters, and its flow leads from there to the mean of the
-other classes: f_{c,k} = n_c - m_{c,k}. With one image a class this is `StatisticalFlowMatching`.
+other classes: f_{c,k} = n_c - m_{c,k}. With one image a class this is `StatisticalFlowMatching`. The target may also be
+vectors that a probe learns best from, which begin as the clusters' means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Int
@@ -20,12 +21,14 @@ from attar.errors import SettingsError
 from attar.features import RealFeatures
 from attar.synthesis.objectives.base import FeatureLoss, Objective, Options, Rows
 from attar.synthesis.objectives.flow import check_means, exactly, match_flows
+from attar.synthesis.objectives.targets import learned_vectors
 
 
 @final
 class SubCentreOptions(Options):
     """Settings of flow matching towards sub-centres."""
 
+    target: Literal["clusters", "learned"] = Field("clusters", description="clusters' means, or what teaches a probe")
     w_mean: float = Field(0.0, ge=0, description="weight of the common mean (sfm.md 7)")
     w_scale: float = Field(0.0, ge=0, description="weight of the scale (sfm.md 7)")
     equal_clusters: bool = Field(True, description="clusters of equal size; else images carry weights")
@@ -58,10 +61,13 @@ class SubCentreFlowMatching(Objective):
 
     @classmethod
     def build(cls, real: RealFeatures, options: SubCentreOptions, *, ipc: int, seed: int) -> SubCentreFlowMatching:
-        """The objective of a run: `ipc` sub-centres a class, of equal size or with weights."""
+        """The objective of a run: `ipc` sub-centres a class, of equal size or with weights; learned ones count 1."""
         del seed  # nothing is drawn
         centres, shares = real.sub_centres(ipc, equal=options.equal_clusters)
-        return cls(centres, shares, options.w_mean, options.w_scale, weighted=not options.equal_clusters)
+        weighted = not options.equal_clusters
+        if options.target == "learned":
+            centres, shares, weighted = learned_vectors(real, centres), torch.full_like(shares, 1 / ipc), False
+        return cls(centres, shares, options.w_mean, options.w_scale, weighted)
 
     @classmethod
     def check(cls, options: SubCentreOptions, counts: Mapping[str, int], *, ipc: int) -> None:

@@ -1,0 +1,49 @@
+"""`attar presets`: whole sets of settings by name, and what papers report of them."""
+
+from __future__ import annotations
+
+from attar.cli.options import Json
+
+
+def presets(json: Json = False) -> None:
+    """List the presets with method, steps and views, and what their authors report.
+
+    **attar presets**
+
+    One is chosen by `attar distill --preset NAME`; any other setting wins over it.
+    """
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from attar.cli.show import print_json
+    from attar.synthesis.presets import PRESETS, choose_settings, published_for
+
+    if json:
+        rows = [
+            {
+                "name": name,
+                "about": preset.about,
+                "method": preset.method,
+                "settings": choose_settings(name).flat(),
+                "by_method": {method: dict(own) for method, own in preset.by_method.items()},
+                "published": None if preset.published is None else asdict(preset.published),
+            }
+            for name, preset in PRESETS.items()
+        ]
+        print_json({"presets": rows})
+        return
+    table = Table(caption="All settings of each: --json")
+    for heading in ("preset", "method", "steps", "views", "what it is"):
+        table.add_column(heading, justify="right" if heading == "steps" else "left")
+    for name, preset in PRESETS.items():
+        chosen = choose_settings(name)
+        others = [f"{method} {own['views']}" for method, own in preset.by_method.items() if "views" in own]
+        views = ", ".join([str(chosen.views), *others])
+        table.add_row(name, preset.method or "any", str(chosen.steps), views, preset.about)
+    Console().print(table)
+    for name in PRESETS:
+        published = published_for(name)
+        if published is not None:
+            print(f"\n{name}\n{published}")
