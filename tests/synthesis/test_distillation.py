@@ -89,7 +89,13 @@ def test_a_run_makes_a_set_that_says_how_it_was_made(tmp_path, whole):
     assert -1 <= record.scores["worst_class"] <= record.scores["cosine"] <= 1
     assert watcher.steps == list(range(1, STEPS + 1)) and len(watcher.plans) == 1
     run = tmp_path / "x.attar.run"
-    assert {path.name for path in run.iterdir()} >= {"settings.toml", "log.jsonl", "checkpoint.json", "checkpoint", "pictures"}
+    assert {path.name for path in run.iterdir()} >= {
+        "settings.toml",
+        "log.jsonl",
+        "checkpoint.json",
+        "checkpoint",
+        "pictures",
+    }
     assert len(list(run.glob("pictures/*.png"))) == STEPS
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from attar.devices import free_bytes
 from attar.errors import SettingsError
+from attar.synthesis import choose_settings
 from attar.synthesis.canvas import Pyramid
 from attar.synthesis.memory import ActivationModel, measure_activations
 from attar.synthesis.plan import Plan, even_chunk, make_plan
@@ -102,3 +103,10 @@ def test_free_memory_is_a_part_of_this_machines():
 @pytest.mark.parametrize(("seconds", "text"), [(0.1, "10 s"), (2.0, "3 minutes"), (90.0, "2.5 hours")])
 def test_durations_are_told_as_people_do(seconds: float, text: str):
     assert f"about {text}, after" in str(replace(small_plan(), step_seconds=seconds))
+
+
+def test_fresh_views_of_real_images_are_in_the_plan():
+    lgm, dm = choose_settings("paper", method="lgm"), choose_settings(method="dm-batch", per_class=7)
+    assert lgm.options.fresh_views(30, 3) == 30 and dm.options.fresh_views(30, 3) == 21
+    assert choose_settings(method="lgm").options.fresh_views(30, 3) == 0  # from statistics
+    assert choose_settings().options.fresh_views(30, 3) == 0

@@ -95,7 +95,9 @@ class RealFeatures:
         has a shuffle of its own and the same share of the batch. SettingsError where the images aren't at hand.
         """
         if self.batches is None:
-            raise SettingsError("fresh views need the real images", "use --set real=statistics")
+            raise SettingsError(
+                "fresh views need the real images", "use a method or setting that takes cached features"
+            )
         return self.batches(step, size, balanced=balanced)
 
     def clusters(self, count: int, *, equal: bool = True) -> Int[Tensor, " images"]:

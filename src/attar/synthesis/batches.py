@@ -32,15 +32,15 @@ class FreshBatches:
     policy: ViewPolicy
     seed: int
 
-    @torch.inference_mode()
     def __call__(
         self, step: int, size: int, *, balanced: bool
     ) -> tuple[Float[Tensor, "size dim"], Int[Tensor, " size"]]:
         order = np.array(self._members(step, size, balanced), dtype=np.int64)
         own = np.array(processes.share(size))
         parts = np.array_split(own, -(-len(own) // _AT_ONCE))
-        features = torch.cat([self._encode(step, places, order[places]) for places in parts])
-        return processes.gather(features, things=size).clone(), torch.from_numpy(self.source.labels[order])
+        with torch.inference_mode():
+            features = torch.cat([self._encode(step, places, order[places]) for places in parts])
+        return processes.gather(features.clone(), things=size), torch.from_numpy(self.source.labels[order])
 
     def _members(self, step: int, size: int, balanced: bool) -> list[int]:
         """Positions in the source: `size` of them from where step - 1 ended, one shuffle after the other."""

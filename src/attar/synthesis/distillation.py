@@ -114,6 +114,7 @@ def distill(
             side=policy.crop,
             steps=settings.steps,
             real_views=len(source) * max(1, settings.statistics_views) // processes.count(),
+            fresh_views=settings.options.fresh_views(len(own) * settings.views, len(source.classes)),
             budget=budget,
             chunk=chunk,
             last_chunk=_last_chunk(run),

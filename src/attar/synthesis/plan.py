@@ -55,6 +55,7 @@ def make_plan(
     side: int,
     steps: int,
     real_views: int,
+    fresh_views: int = 0,
     budget: int,
     chunk: int | None = None,
     last_chunk: int | None = None,
@@ -62,7 +63,7 @@ def make_plan(
     """Fit the chunk into `budget` bytes, and time a few views of `side` pixels.
 
     `views` are shown of each of `images` in each of `steps`; `real_views` views of real images go through each of the
-    backbones once, forward only. Backbones take turns: their times add up, their activations don't. `chunk` is what
+    backbones once, forward only, and `fresh_views` of them in each step. Backbones take turns: their times add up, their activations don't. `chunk` is what
     the user wants, `last_chunk` what the run had so far, kept where it fits. SettingsError where `chunk` doesn't.
     """
     rows = images * views
@@ -79,7 +80,7 @@ def make_plan(
         views=rows,
         chunk=chunk,
         steps=steps,
-        step_seconds=seconds * rows * _BESIDE * (_CACHING if chunk < rows else 1),
+        step_seconds=seconds * (rows * _BESIDE * (_CACHING if chunk < rows else 1) + fresh_views / _BACKWARD),
         reading_seconds=seconds * real_views / _BACKWARD,
         activation_bytes=max(model.peak(chunk) for model in models),
         canvas_bytes=canvas_bytes(images, canvas_side),

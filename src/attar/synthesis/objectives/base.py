@@ -51,6 +51,11 @@ class Options(BaseModel):
         """Whether the images' groups decide anything."""
         return False
 
+    def fresh_views(self, rows: int, classes: int) -> int:
+        """How many views of real images a step encodes, beside `rows` of synthetic ones; for the plan."""
+        del rows, classes
+        return 0
+
 
 class Objective(abc.ABC):
     """How far synthetic features are from what the real data ask for."""

@@ -1,9 +1,8 @@
 """Closed-form linear probe: the ridge probe that the synthetic features train must get real features right.
 
 Source: Peng et al., "Closed-Form Linear-Probe Dataset Distillation for Pre-trained Vision Models" (CLP-DD), arXiv
-2605.07194, whose code isn't out. Probe and loss are theirs; penalty, temperature, unit length and intercept are ours
-(baselines.md 5), chosen by benchmarks/clp_settings.py. No real image is decoded on the way: each step draws rows of
-the cached features.
+2605.07194, whose code isn't out. Probe and loss are theirs, the settings ours (baselines.md 5): see
+benchmarks/clp_settings.py for penalty and temperature. No real image is decoded: steps draw rows of cached features.
 """
 
 from __future__ import annotations
@@ -43,9 +42,8 @@ class ClosedFormProbe(Objective):
     """Cross-entropy on real features of softmax(probe / temperature), the probe being fitted to the synthetic ones.
 
     Every view of a synthetic image is a row of the fit, since probes learn from views, and the mean over views would
-    hide how much they differ. The penalty is relative to the squared lengths of all rows over the number of images, so
-    that it grows with the number of views, and showing each twice fits the same probe. On the real side every row of
-    the cached features counts the same.
+    hide how much they differ. The penalty is relative to the squared lengths of all rows over the number of images: it
+    grows with the views, and showing each twice fits the same probe. Every row of the real features counts the same.
     """
 
     Options = ProbeOptions

@@ -50,6 +50,10 @@ class BatchOptions(Options):
 
     per_class: int = Field(256, ge=1, description="real images of each class in each step")
 
+    def fresh_views(self, rows: int, classes: int) -> int:
+        del rows
+        return classes * self.per_class
+
 
 @final
 @dataclass(frozen=True, eq=False)

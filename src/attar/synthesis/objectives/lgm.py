@@ -40,6 +40,10 @@ class GradientOptions(Options):
     head_scale: float | None = Field(None, ge=0, description="in place of head_std: deviation of the logits")
     prior: Literal["uniform", "empirical"] = Field("uniform", description="how much each class counts on the real side")
 
+    def fresh_views(self, rows: int, classes: int) -> int:
+        """As many as there are synthetic ones, as the authors have it."""
+        return rows if self.real == "batch" else 0
+
 
 @dataclass(frozen=True)
 class Head:
