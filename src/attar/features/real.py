@@ -95,9 +95,7 @@ class RealFeatures:
         has a shuffle of its own and the same share of the batch. SettingsError where the images aren't at hand.
         """
         if self.batches is None:
-            raise SettingsError(
-                "fresh views need the real images", "use a method or setting that takes cached features"
-            )
+            raise SettingsError("fresh views need the real images", "use what takes cached features")
         return self.batches(step, size, balanced=balanced)
 
     def clusters(self, count: int, *, equal: bool = True) -> Int[Tensor, " images"]:

@@ -63,8 +63,9 @@ def make_plan(
     """Fit the chunk into `budget` bytes, and time a few views of `side` pixels.
 
     `views` are shown of each of `images` in each of `steps`; `real_views` views of real images go through each of the
-    backbones once, forward only, and `fresh_views` of them in each step. Backbones take turns: their times add up, their activations don't. `chunk` is what
-    the user wants, `last_chunk` what the run had so far, kept where it fits. SettingsError where `chunk` doesn't.
+    backbones once, forward only, and `fresh_views` of them in each step. Backbones take turns: their times add up,
+    their activations don't. `chunk` is what the user wants, `last_chunk` what the run had so far, kept where it fits.
+    SettingsError where `chunk` doesn't.
     """
     rows = images * views
     most = min(model.most_views(budget) for model in models)
