@@ -69,4 +69,5 @@ def test_a_finish_reaches_an_accuracy_at_its_first_good_point_in_every_seed():
     assert finish.accuracy == pytest.approx(80)
     assert finish.reaches(70) == pytest.approx((2 + 6) / 2)
     assert finish.reaches(85) is None
-    assert finish.row(best=80)["to_own"] == pytest.approx(4)
+    assert finish.reaches() == pytest.approx((2 + 6) / 2)  # from 69.3 and 89.1 on
+    assert finish.row(best=50)["to_best"] == pytest.approx((2 + 4) / 2)

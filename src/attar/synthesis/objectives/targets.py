@@ -18,6 +18,7 @@ from attar.linear.probe import PENALTY, TRANSFORM
 from attar.synthesis.objectives.base import Rows
 from attar.synthesis.objectives.clp import ClosedFormProbe, ProbeOptions
 
+# Of those tried, what taught probe-v1 best without images: held-out Imagenette, SimCLR ResNet-18.
 _PROBE = ProbeOptions(ridge=1.0, temperature=0.05, unit_length=True, intercept=False, batch=50_000)
 _ITERATIONS = 100
 
