@@ -2,11 +2,12 @@
 
     python benchmarks/ablation.py --out runs/ablation --seeds 2                        # views, on ViT-Ti
     python benchmarks/ablation.py --out runs/objective --part objective --seeds 2      # the objective's, on SqueezeNet
+    python benchmarks/ablation.py --out runs/mobile --part objective --rows fast learned --network mobilenetv2_100
 
 A quarter of the *training* images is held out and decides; the validation images are measured beside it and decide
 nothing. Each setting is distilled with the rest of the `fast` preset (views: and w_mean = 0.3), then probed on the
-network itself and on MobileNetV2. Runs resume; with `--seed N` one process does one seed, so that two can work side by
-side.
+network itself and on MobileNetV2 (on ViT-Ti where that is the network). Runs resume; with `--seed N` one process does
+one seed, so that two can work side by side.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 import attar
 
-MOBILE = "mobilenetv2_100"
+MOBILE, VIT = "mobilenetv2_100", "vit_tiny_patch16_224"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--part", choices=PARTS, default="views")
     parser.add_argument("--rows", nargs="*", help="some of its rows")
+    parser.add_argument("--network", help="to distil on, in place of the part's")
     parser.add_argument("--assets", type=Path, default=Path(os.environ.get("ATTAR_ASSETS", "../shared/assets")))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--seed", type=int, help="this seed alone, and no table")
@@ -92,10 +94,10 @@ def one_run(given: argparse.Namespace, name: str, seed: int) -> None:
     images = attar.open(given.assets / "data/imagewoof224/train")
     train, held_out = attar.split(images, fraction=0.25, seed=0)
     tests = {"held out": held_out, "validation": attar.open(given.assets / "data/imagewoof224/val")}
-    part = PARTS[given.part]
-    networks = {each: attar.backbone(each, weights=weights(given, each)) for each in (part.network, MOBILE)}
+    part, names = PARTS[given.part], judges(given)
+    networks = {each: attar.backbone(each, weights=weights(given, each)) for each in names}
     settings = attar.choose_settings("fast", seed=seed, steps=given.steps, **(part.base | part.changes[name]))
-    made = attar.distill(train, networks[part.network], out.with_suffix(".attar"), settings=settings)
+    made = attar.distill(train, networks[names[0]], out.with_suffix(".attar"), settings=settings)
     result = {"cosine": made.manifest.scores["cosine"], "seconds": made.manifest.scores["seconds"]}
     for backbone, network in networks.items():
         for judge, test in tests.items():
@@ -103,6 +105,12 @@ def one_run(given: argparse.Namespace, name: str, seed: int) -> None:
             result |= {f"{backbone} | {judge} | {row.protocol}": row.accuracy for row in rows}
     out.write_text(json.dumps(result, indent=1))
     print(name, seed, json.dumps(result), flush=True)
+
+
+def judges(given: argparse.Namespace) -> tuple[str, str]:
+    """The network that is distilled on, and another."""
+    network = given.network or PARTS[given.part].network
+    return network, VIT if network == MOBILE else MOBILE
 
 
 def weights(given: argparse.Namespace, network: str) -> Path:
@@ -115,13 +123,12 @@ def result_file(given: argparse.Namespace, name: str, seed: int) -> Path:
 
 
 def table(given: argparse.Namespace) -> None:
-    part = PARTS[given.part]
     columns = [f"{backbone} | {judge} | {protocol}"
-               for judge in ("held out", "validation") for backbone in (part.network, MOBILE)
+               for judge in ("held out", "validation") for backbone in judges(given)
                for protocol in PROTOCOLS]  # fmt: skip
     print("| setting | cosine | " + " | ".join(column.replace(" | ", ", ") for column in columns) + " |")
     print("|" + "---|" * (len(columns) + 2))
-    for name in given.rows or part.changes:
+    for name in given.rows or PARTS[given.part].changes:
         results = [json.loads(result_file(given, name, seed).read_text()) for seed in range(given.seeds)]
         cells = [f"{np.mean([result['cosine'] for result in results]):.3f}"]
         cells += [f"{np.mean([result[column] for result in results]):.1f}" for column in columns]

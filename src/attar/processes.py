@@ -71,36 +71,49 @@ def share(things: int, *, process: int | None = None) -> range:
     return range(things * mine // count(), things * (mine + 1) // count())
 
 
-def gather(rows: Shaped[Tensor, mine * rest], *, things: int) -> Shaped[Tensor, things * rest]:
-    """The rows of all processes, each of which gives those of its `share` of `things`, in order.
+def gather(rows: Shaped[Tensor, " mine *rest"], *, things: int | None = None) -> Shaped[Tensor, " all *rest"]:
+    """The rows of all processes in order, for every process; all must call this together.
 
-    Every process gets them; all must call this together. ProcessError where one has ended.
+    Where each gives those of its `share` of `things`, saying so spares them telling each other how many they have.
+    ProcessError where one has ended.
     """
     if count() == 1:
         return rows
-    sizes = [len(share(things, process=process)) for process in range(count())]
-    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-    padded[: len(rows)] = rows
+    padded, sizes = _padded(rows, things)
     parts = [torch.empty_like(padded) for _ in sizes]
     with _others_alive():
         dist.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    return _joined(parts, sizes)
 
 
-def gather_at_first(rows: Shaped[Tensor, mine * rest]) -> Shaped[Tensor, some * rest]:
-    """The rows of all processes, however many each has, for the first process; others get their own back."""
+def gather_at_first(rows: Shaped[Tensor, " mine *rest"]) -> Shaped[Tensor, " some *rest"]:
+    """As `gather`, for the first process alone; others get their own rows back."""
     if count() == 1:
         return rows
-    sizes = total(torch.tensor([len(rows) if process == number() else 0 for process in range(count())])).tolist()
-    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-    padded[: len(rows)] = rows
+    padded, sizes = _padded(rows, None)
     parts = [torch.empty_like(padded) for _ in sizes] if is_first() else None
     with _others_alive():
         dist.gather(padded, parts)
-    return rows if parts is None else torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    return rows if parts is None else _joined(parts, sizes)
 
 
-def total(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+def _padded(rows: Tensor, things: int | None) -> tuple[Tensor, list[int]]:
+    """The rows with as many below as the largest part has, and the sizes of all parts."""
+    if things is None:
+        mine = torch.tensor([len(rows) if process == number() else 0 for process in range(count())])
+        sizes = total(mine).tolist()
+    else:
+        sizes = [len(share(things, process=process)) for process in range(count())]
+    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    return padded, sizes
+
+
+def _joined(parts: list[Tensor], sizes: list[int]) -> Tensor:
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def total(values: Shaped[Tensor, " *shape"]) -> Shaped[Tensor, " *shape"]:
     """The sum of what all processes give; all must call this together. ProcessError where one has ended."""
     if count() == 1:
         return values

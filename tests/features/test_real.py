@@ -83,3 +83,25 @@ def test_balanced_means_need_groups():
 def test_each_image_has_its_group():
     with pytest.raises(SettingsError, match="3 groups for 53 images"):
         drawn(groups=torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("most", [1, 7, 13, 26, 100])
+def test_a_sample_is_evenly_spaced_rows_with_their_labels(most: int):
+    values = torch.arange(13 * 2).float().reshape(13, 2, 1)
+    real = RealFeatures(Features(values, torch.arange(13) % 3), 3)
+    rows, labels = real.sample(most)
+    numbers = rows[:, 0].long()
+    assert 1 <= len(rows) <= most and numbers[0] == 0 and len(numbers.diff().unique()) <= 1
+    assert torch.equal(labels, numbers // 2 % 3)
+    assert most < 26 or torch.equal(rows, real.rows()[0])
+
+
+def test_a_sample_does_not_depend_on_how_the_features_come():
+    class InParts(Features):
+        def parts(self):
+            for own in (range(4), range(4, 5), range(5, 13)):
+                yield own, self.values[own.start : own.stop]
+
+    values, labels = torch.randn(13, 2, 5), torch.arange(13) % 3
+    whole, parts = (RealFeatures(kind(values, labels), 3).sample(9) for kind in (Features, InParts))
+    assert torch.equal(whole[0], parts[0]) and torch.equal(whole[1], parts[1])

@@ -58,10 +58,10 @@ class Features:
     def dim(self) -> int:
         return self.values.shape[2]
 
-    def parts(self) -> Iterator[tuple[Float[Tensor, "images views dim"], Int[Tensor, " images"]]]:
-        """All of them at once, unless this process is one of several: then its share."""
+    def parts(self) -> Iterator[tuple[range, Float[Tensor, "images views dim"]]]:
+        """Which images, and theirs: all of them at once, or this process' share where it is one of several."""
         own = processes.share(len(self.labels))
-        yield self.values[own.start : own.stop], self.labels[own.start : own.stop]
+        yield own, self.values[own.start : own.stop]
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ class CachedFeatures:
     def values(self) -> Float[Tensor, "images views dim"]:
         return extract(self.source, self.backbone, self.cut, progress=self.progress, task=self.task).values
 
-    def parts(self) -> Iterator[tuple[Float[Tensor, "images views dim"], Int[Tensor, " images"]]]:
-        """Shard by shard with its labels; the shards that this process owns where it is one of several."""
+    def parts(self) -> Iterator[tuple[range, Float[Tensor, "images views dim"]]]:
+        """Which images, and theirs, shard by shard; the shards that this process owns where it is one of several."""
         work = _Extraction(self.source, self.backbone, self.cut, self.progress, self.task)
         shards = work.shards()
         own = processes.share(len(shards))
-        for shard, values in zip(shards[own.start : own.stop], work.all_of(shards[own.start : own.stop]), strict=True):
-            yield values, self.labels[shard.start : shard.stop]
+        mine = shards[own.start : own.stop]
+        yield from zip(mine, work.all_of(mine), strict=True)
 
 
 def extract(

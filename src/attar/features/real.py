@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attar import processes
 from attar.errors import SettingsError
 from attar.features.clusters import sub_clusters
 from attar.features.extract import CachedFeatures, Features
@@ -25,9 +26,9 @@ def gathered_statistics(
 ) -> ClassStatistics:
     """Statistics of all views of all images, of which each process of the job reads its own share."""
     total = ClassStatistics.empty(classes, features.dim, scatter=scatter)
-    for values, labels in features.parts():
-        views = labels.repeat_interleave(values.shape[1])
-        total = total.merge(ClassStatistics.of(values.flatten(0, 1), views, classes, scatter=scatter))
+    for images, values in features.parts():
+        labels = features.labels[images.start : images.stop].repeat_interleave(values.shape[1])
+        total = total.merge(ClassStatistics.of(values.flatten(0, 1), labels, classes, scatter=scatter))
     return total.of_all_processes()
 
 
@@ -87,6 +88,17 @@ class RealFeatures:
         """One row a view, image by image, with its label."""
         views = self.features.values.shape[1]
         return self.features.values.flatten(0, 1), self.features.labels.repeat_interleave(views)
+
+    def sample(self, most: int) -> tuple[Float[Tensor, "rows dim"], Int[Tensor, " rows"]]:
+        """At most so many of the rows with their labels, evenly spaced; never more than a shard of others in memory."""
+        kept, labels = [torch.empty(0, self.features.dim)], [torch.empty(0, dtype=torch.int64)]
+        for images, values in self.features.parts():
+            views = values.shape[1]
+            step = -(-len(self.features.labels) * views // most)
+            rows = torch.arange(-(images.start * views) % step, len(images) * views, step)
+            kept.append(values.flatten(0, 1)[rows])
+            labels.append(self.features.labels[images.start + rows // views])
+        return processes.gather(torch.cat(kept)), processes.gather(torch.cat(labels))
 
     def batch(self, step: int, size: int, *, balanced: bool) -> tuple[Float[Tensor, "size dim"], Int[Tensor, " size"]]:
         """Features and labels of fresh views of `size` images, drawn by (seed, step).

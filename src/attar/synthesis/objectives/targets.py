@@ -19,7 +19,8 @@ from attar.synthesis.objectives.base import Rows
 from attar.synthesis.objectives.clp import ClosedFormProbe, ProbeOptions
 
 # Of those tried, what taught probe-v1 best without images: held-out Imagenette, SimCLR ResNet-18.
-_PROBE = ProbeOptions(ridge=1.0, temperature=0.05, unit_length=True, intercept=False, batch=50_000)
+_ROWS = 50_000  # of real features at most: with more, a run would have to hold them all
+_PROBE = ProbeOptions(ridge=1.0, temperature=0.05, unit_length=True, intercept=False, batch=_ROWS)
 _ITERATIONS = 100
 
 
@@ -33,7 +34,7 @@ def learned_vectors(
     """
     classes, count, _ = start.shape
     labels = torch.arange(classes).repeat_interleave(count)
-    judge = ClosedFormProbe(*real.rows(), classes, _PROBE).at(0)
+    judge = ClosedFormProbe(*real.sample(_ROWS), classes, _PROBE).at(0)
     rows = Rows(torch.arange(len(labels)), torch.zeros_like(labels), labels)
 
     def loss(flat: Float[np.ndarray, " values"]) -> tuple[float, Float[np.ndarray, " values"]]:
