@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,19 +87,16 @@ class Finish:
 
 def write_race(finishes: Sequence[Finish], about: dict[str, Any], file: Path | None, plot: Path | None) -> None:
     """Print the tables; write JSON and plot where wanted."""
-    report([], file)
-    rows = []
+    groups = {}
     for budget in dict.fromkeys(finish.budget for finish in finishes):
         group = [finish for finish in finishes if finish.budget == budget]
         best = max((finish.accuracy for finish in group if finish.curves), default=0.0)
+        groups[budget] = [finish.row(best) for finish in group]
+    report([], file, race=about, rows=[row for group in groups.values() for row in group])
+    for budget, rows in groups.items():
         print(f"\nEqual {budget}\n\n| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
-        for row in [finish.row(best) for finish in group]:
+        for row in rows:
             print("| " + " | ".join(_cells(row)) + " |")
-            rows.append(row)
-    if file is not None:
-        document = json.loads(file.read_text())
-        del document["bars"]
-        file.write_text(json.dumps(document | {"race": about, "rows": rows}, indent=1) + "\n")
     if plot is not None:
         _draw(finishes, about, plot)
 

@@ -9,6 +9,7 @@ import platform
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from attar.devices import hardware
 
@@ -37,18 +38,19 @@ def arguments(text: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def report(bars: list[Bar], file: Path | None) -> None:
-    """Print the table and write the JSON document."""
+def report(bars: list[Bar], file: Path | None, **more: Any) -> None:
+    """Print the table of bars, if any, and write the JSON document, with `more` besides."""
     machine = f"{_processor()}, {hardware()}"
     date, commit = datetime.date.today().isoformat(), _commit()
     print(f"{machine}; {date}; commit {commit}\n")
-    print("| bar | measured | at most / least | ok | detail |\n|---|---|---|---|---|")
+    if bars:
+        print("| bar | measured | at most / least | ok | detail |\n|---|---|---|---|---|")
     for bar in bars:
         verdict = "yes" if bar.ok else "no"
         print(f"| {bar.id} | {bar.value:.3g} {bar.unit} | {bar.limit} {bar.bar:g} | {verdict} | {bar.detail} |")
     if file is not None:
         rows = [asdict(bar) | {"ok": bar.ok} for bar in bars]
-        document = {"bars": rows, "hardware": machine, "date": date, "commit": commit}
+        document = {"bars": rows, "hardware": machine, "date": date, "commit": commit, **more}
         file.write_text(json.dumps(document, indent=1) + "\n")
 
 

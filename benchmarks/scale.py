@@ -5,7 +5,8 @@
 Each row is a child process that takes steps of statistical flow matching on a grown pyramid, in chunks of 5 views, with
 random class means. Seconds, the least of a few steps, should lie on the straight line through the smallest run: so many
 images times its seconds an image. Peak memory should be what attar predicts before a run, activations of one chunk and
-canvas with Adam. With two processes, under torchrun and one thread each, every one owns half of the images. Linux only.
+canvas with Adam. With two processes, under torchrun and one thread each, every one owns half of the images. The pass
+over real images, two shards of JPEGs with an empty cache, is timed with one process and with two as well. Linux only.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ from attar.synthesis.plan import canvas_bytes
 from attar.synthesis.views import ViewPolicy, canvas_side, smallest_crop
 from memory import resident
 from report import Bar, arguments, report
+from statistics_pass import write_photos
 
 CHUNK = 5
+PHOTOS = 768  # two shards
 COLUMNS = ("classes", "ipc", "processes", "s a step", "line", "x", "MB", "predicted", "x")
 SHAPES = [(10, 1), (100, 1), (1000, 1), (10, 10), (10, 50)]
 QUICK_SHAPES = [(10, 1), (100, 1), (10, 10)]
@@ -47,9 +50,13 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--backbone", default="torchvision:squeezenet1_1")
     parser.add_argument("--steps", type=int, help="that are timed, after one more")
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--child", type=int, nargs=2, metavar=("CLASSES", "IPC"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     steps = given.steps or (2 if given.quick else 3)
+    if given.read:
+        read(given.backbone, given.read, given.json)
+        return
     if given.child:
         child(given.backbone, *given.child, steps, given.json)
         return
@@ -65,9 +72,7 @@ def main() -> None:
         cells += [f"{row['peak'] / 2**20:,.0f}", f"{row['predicted'] / 2**20:,.0f}"]
         print("| " + " | ".join([*cells, f"{row['peak'] / row['predicted']:.2f}"]) + " |")
     print()
-    report(bars(rows, given.backbone), given.json)
-    if given.json is not None:
-        given.json.write_text(json.dumps(json.loads(given.json.read_text()) | {"rows": rows}, indent=1) + "\n")
+    report([*bars(rows, given.backbone), pass_bar(given.backbone)], given.json, rows=rows)
 
 
 def bars(rows: list[dict[str, Any]], name: str) -> list[Bar]:
@@ -83,17 +88,47 @@ def bars(rows: list[dict[str, Any]], name: str) -> list[Bar]:
     ]
 
 
-def measured(name: str, classes: int, ipc: int, count: int, steps: int) -> dict[str, Any]:
-    """What a child, or `count` of them, found."""
-    launch = [sys.executable] if count == 1 else [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launch += [] if count == 1 else [f"--nproc-per-node={count}"]
+def pass_bar(name: str) -> Bar:
+    """Throughput of two processes that read real images."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "found.json"
-        asked = ["--child", str(classes), str(ipc), "--steps", str(steps), "--backbone", name, "--json", str(file)]
-        subprocess.run([*launch, __file__, *asked], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        found = json.loads(file.read_text())
+        write_photos(Path(folder) / "photos", PHOTOS)
+        seconds = []
+        for count in (1, 2):
+            words = ["--read", str(Path(folder) / "photos"), "--backbone", name]
+            seconds.append(told(words, count, ATTAR_CACHE=f"{folder}/cache-{count}")["seconds"])
+    one, two = seconds
+    detail = f"{name}, {PHOTOS} JPEGs of 500 x 375: {one:.1f} s alone, {two:.1f} s by two"
+    return Bar("P9 statistics", one / two, 1.6, "x", detail, ">=")
+
+
+def measured(name: str, classes: int, ipc: int, count: int, steps: int) -> dict[str, Any]:
+    """What a child, or `count` of them, found about a step."""
+    found = told(["--child", str(classes), str(ipc), "--steps", str(steps), "--backbone", name], count)
     print(f"{classes} classes, {ipc} images each, {count} processes: {found['seconds']:.2f} s", file=sys.stderr)
     return found
+
+
+def told(words: list[str], count: int, **environment: str) -> dict[str, Any]:
+    """What this script, called with `words` in `count` processes of one thread, writes."""
+    launch = [sys.executable] if count == 1 else [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += [] if count == 1 else [f"--nproc-per-node={count}"]
+    known = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "found.json"
+        subprocess.run([*launch, __file__, *words, "--json", str(file)], check=True, env=known)
+        return json.loads(file.read_text())
+
+
+def read(name: str, photos: Path, file: Path) -> None:
+    """Time the pass over the photos, beginning when all processes are there."""
+    processes.join(torch.device("cpu"))
+    backbone, source = attar.backbone(name, weights="random"), attar.open(photos)
+    processes.wait()
+    started = time.perf_counter()
+    attar.class_statistics(source, backbone, settings=attar.choose_settings("paper", normalise="native"), device="cpu")
+    processes.wait()
+    if processes.is_first():
+        file.write_text(json.dumps({"seconds": time.perf_counter() - started}))
 
 
 def child(name: str, classes: int, ipc: int, steps: int, file: Path) -> None:
