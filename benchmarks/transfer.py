@@ -19,6 +19,8 @@ import attar
 SQUEEZE, MOBILE, VIT = "torchvision:squeezenet1_1", "mobilenetv2_100", "vit_tiny_patch16_224"
 ROWS: dict[str, tuple[tuple[str, ...], dict]] = {
     "sfm": ((SQUEEZE,), {}),
+    "sfm-learned": ((SQUEEZE,), {"target": "learned"}),
+    "clp": ((SQUEEZE,), {"method": "clp"}),
     "sfm-pixels": ((SQUEEZE,), {"canvas": "pixels"}),
     "sfm-smooth": ((SQUEEZE,), {"smooth": 10.0}),
     "sfm-start-32": ((SQUEEZE,), {"start_side": 32}),

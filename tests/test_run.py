@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from attar import processes
 from attar.errors import SettingsError
 from attar.run import Run, deferred_interrupt, toml
 
@@ -181,3 +182,33 @@ def test_other_threads_can_run_it_too():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize(("writers", "readers"), [(1, 3), (3, 1), (2, 3), (3, 2)])
+def test_any_number_of_processes_reads_what_any_number_wrote(tmp_path, monkeypatch, writers: int, readers: int):
+    run, images = Run.begin(tmp_path / "x", {}), 7
+    whole = {"canvas": torch.randn(images, 5), "step": torch.tensor(7.0)}
+
+    def become(number: int, count: int) -> range:
+        monkeypatch.setattr(processes, "number", lambda: number)
+        monkeypatch.setattr(processes, "count", lambda: count)
+        return processes.share(images)
+
+    monkeypatch.setattr(processes, "wait", lambda: None)
+    for number in reversed(range(writers)):  # the first comes last, once the others wait for it
+        own = become(number, writers)
+        state = {"canvas": whole["canvas"][own.start : own.stop], "step": whole["step"]}
+        run.save_checkpoint(11, state, images=images)
+    for number in range(readers):
+        own = become(number, readers)
+        step, state = run.load_checkpoint()
+        assert step == 11 and torch.equal(state["canvas"], whole["canvas"][own.start : own.stop])
+        assert state["step"] == 7
+
+
+def test_sigterm_may_come_twice():
+    with deferred_interrupt() as interrupted:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupted()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -25,7 +25,8 @@ _PATIENCE = datetime.timedelta(hours=2)  # others wait so long while the first p
 
 def join(device: torch.device) -> None:
     """Meet the other processes of this job, where torchrun started this one as one of several."""
-    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    if dist.is_initialized() or not launched or os.environ["WORLD_SIZE"] == "1":
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with _others_alive():
@@ -123,6 +124,21 @@ def total(values: Shaped[Tensor, " *shape"]) -> Shaped[Tensor, " *shape"]:
     return summed
 
 
+def of_first(values: Shaped[Tensor, " *shape"]) -> Shaped[Tensor, " *shape"]:
+    """What the first process has, for all: results of long computations may differ in their last bits elsewhere."""
+    if count() == 1:
+        return values
+    shared = values.clone()
+    with _others_alive():
+        dist.broadcast(shared, 0)
+    return shared
+
+
+def is_restarted() -> bool:
+    """Whether torchrun gave this command again, after it had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 def any_says(said: bool) -> bool:
     """Whether any process says so; all must call this together."""
     return bool(total(torch.tensor([float(said)])) > 0)
@@ -140,8 +156,8 @@ def _others_alive() -> Iterator[None]:
         yield
     except dist.DistError as error:
         raise ProcessError(_ENDED, _HINT) from error
-    except RuntimeError as error:  # what gloo says of a connection that the other side has closed
-        if "gloo" not in str(error) and "onnection" not in str(error):
+    except RuntimeError as error:  # gloo has no type of its own for a connection that the other side has closed
+        if not any(word in str(error) for word in ("onnection", "timed out", "Timed out", "closed")):
             raise
         raise ProcessError(_ENDED, _HINT) from error
 

@@ -246,7 +246,8 @@ def toml(values: Mapping[str, Value]) -> str:
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Let Ctrl-C, or a queue's SIGTERM, wait for the end of a step: yields a function that says whether it came.
 
-    A second one interrupts at once. Outside the main thread, where Python delivers no signals, nothing changes.
+    A second Ctrl-C interrupts at once; SIGTERM may come twice, from a queue and from torchrun. Outside the main thread,
+    where Python delivers no signals, nothing changes.
     """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -256,7 +257,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
     def press(number, frame):
         pressed.set()
-        signal.signal(number, previous[number])
+        if number == signal.SIGINT:
+            signal.signal(number, previous[number])
 
     for number in previous:
         signal.signal(number, press)

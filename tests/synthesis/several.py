@@ -28,14 +28,14 @@ POLICY = ViewPolicy(canvas=17, crop=8, noise=0.5)
 
 
 class Narrow(torch.nn.Module):
-    """A network that has no memory for more than `most` images."""
+    """A network that has no memory for the graph of more than `most` images."""
 
     def __init__(self, module: torch.nn.Module, most: int):
         super().__init__()
         self.module, self.most = module, most
 
     def forward(self, images):
-        if len(images) > self.most:
+        if len(images) > self.most and torch.is_grad_enabled():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return self.module(images)
 
@@ -49,11 +49,13 @@ def exact(file: Path) -> None:
     found = {"means": real.statistics.means, "within": real.within}
     values, labels = FreshBatches(coloured(7), small_backbone(), POLICY, 3)(2, 23, balanced=False)
     found |= {"batch": values, "labels": labels}
+    found["tiny"] = FreshBatches(coloured(7), small_backbone(), POLICY, 3)(0, 1, balanced=True)[0]
+    found["sample"], found["sampled"] = real.sample(13)
     for name, objective in objectives(real).items():
         loop = matching(objective, backbone)
         if processes.number() == 1:
             lone = replace(backbone, module=Narrow(backbone.module, 3))
-            loop.terms = (replace(loop.terms[0], backbone=lone),)
+            loop.terms, loop.chunk = (replace(loop.terms[0], backbone=lone),), 5
         logs = [loop.step(step) for step in range(STEPS)]
         found[f"{name}.loss"] = torch.tensor([log["loss"] for log in logs], dtype=torch.float64)
         found[f"{name}.gradient"] = torch.tensor([log["gradient"] for log in logs], dtype=torch.float64)

@@ -232,6 +232,27 @@ def test_a_chunk_that_does_not_fit_is_halved_and_the_step_is_the_same():
         torch.testing.assert_close(halved.canvas.parameters()[name], value, rtol=1e-8, atol=1e-12)
 
 
+class NoRoomForGraphs(Narrow):
+    """Has room for `most` views at a time only where a gradient is to be found."""
+
+    def forward(self, images):
+        if len(images) > self.most and torch.is_grad_enabled():
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
+        return self.module(images)
+
+
+def test_memory_that_runs_out_in_the_second_pass_halves_the_chunk_and_the_step_is_the_same():
+    whole, halved = matching(None), matching(7)
+    backbone = halved.terms[0].backbone
+    halved.terms = (replace(halved.terms[0], backbone=replace(backbone, module=NoRoomForGraphs(backbone.module, 3))),)
+    for step in range(4):
+        expected, found = whole.step(step), halved.step(step)
+        assert found["gradient"] == pytest.approx(expected["gradient"], rel=1e-10)
+    assert halved.chunk == 2  # of 7: 4, then 2
+    for name, value in whole.canvas.parameters().items():
+        torch.testing.assert_close(halved.canvas.parameters()[name], value, rtol=1e-8, atol=1e-12)
+
+
 def test_a_single_view_that_does_not_fit_is_one_sentence():
     with pytest.raises(SettingsError, match="One view of 13 pixels doesn't fit"):
         narrow(0).step(0)

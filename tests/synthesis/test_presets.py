@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydantic
 import pytest
 
 from attar.backbones.catalogue import AMBIGUOUS, ENTRIES
@@ -193,7 +194,20 @@ def test_an_option_may_not_be_called_as_a_setting_of_every_run(monkeypatch):
             raise NotImplementedError
 
     monkeypatch.setitem(OBJECTIVES, "greedy", Objective)
-    with pytest.raises(SettingsError, match="Option views of method greedy"):
+    with pytest.raises(SettingsError, match="Option views of method greedy has a name that stands"):
         choose_settings(method="greedy")
     with pytest.raises(SettingsError, match="no setting 'stps'"):  # not hindered by what is broken
         choose_settings(stps=3)
+
+
+def test_a_method_that_is_no_name_is_one_sentence():
+    with pytest.raises(SettingsError, match="Setting method = "):
+        choose_settings(method=["sfm"])
+
+
+@pytest.mark.parametrize("name", ["groups", "data", "precision"])
+def test_an_option_may_not_hide_what_a_run_is_known_by(monkeypatch, name: str):
+    own = pydantic.create_model("Own", __base__=Options, **{name: (int, 3)})
+    monkeypatch.setitem(OBJECTIVES, "mine", type("Mine", (Base,), {"Options": own, "at": lambda self, step: None}))
+    with pytest.raises(SettingsError, match=f"Option {name} of method mine"):
+        choose_settings(method="mine")

@@ -55,9 +55,11 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     assert one.keys() == two.keys() and one["sfm.images"].shape == (15, 3, 17, 17)
     for name in ("means", "within"):
         torch.testing.assert_close(two[name], one[name], rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(two["batch"], one["batch"], rtol=1e-5, atol=1e-6)  # float32, in other portions
-    assert torch.equal(two["labels"], one["labels"])
-    for name in one.keys() - {"means", "within", "batch", "labels"}:
+    for name in ("batch", "tiny"):
+        torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)  # float32, in other portions
+    for name in ("labels", "sample", "sampled"):
+        assert torch.equal(two[name], one[name])
+    for name in one.keys() - {"means", "within", "batch", "tiny", "labels", "sample", "sampled"}:
         torch.testing.assert_close(two[name], one[name], rtol=1e-9, atol=1e-9)
 
 
@@ -89,6 +91,33 @@ def test_what_one_process_began_two_finish(tmp_path, train, alone):
     assert ended.returncode == 0 and "Continuing after step 6 of 12" in ended.stderr
     assert ended.stdout.count('"sets"') == 1  # one process speaks
     assert np.abs(pixels(out) - alone).max() <= 1
+
+
+def test_processes_that_do_not_see_one_folder_are_told(tmp_path, train):
+    """As on two machines whose disks are their own: each has another working folder here."""
+    words = ("-m", "attar", "distill", train, *RUN, "x.attar")
+    script = tmp_path / "apart.py"
+    script.write_text(
+        "import os, sys, runpy\n"
+        "folder = os.environ['HOME'] + '/' + os.environ['RANK']\n"
+        "os.makedirs(folder, exist_ok=True)\n"
+        "os.chdir(folder)\n"
+        "sys.argv = ['attar', *sys.argv[1:]]\n"
+        "runpy.run_module('attar', run_name='__main__')\n"
+    )
+    ended = launched(script, *words[2:], HOME=str(tmp_path))
+    assert ended.returncode != 0 and "Not every process of this job sees" in ended.stderr
+
+
+def test_statistics_under_torchrun_are_those_of_one_process(tmp_path, train):
+    words = ("-m", "attar", "features", train, "--backbone", "py:small:network", "--scatter", "pooled", "--out")
+    found = []
+    for number in (1, 2):
+        ended = launched(*words, tmp_path / f"{number}.safetensors", number=number, ATTAR_CACHE=f"{tmp_path}/{number}")
+        assert ended.returncode == 0, ended.stderr
+        found.append(read_tensors(tmp_path / f"{number}.safetensors")[0])
+    for name, expected in found[0].items():
+        torch.testing.assert_close(found[1][name], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_more_processes_than_images_are_one_sentence(tmp_path, train):

@@ -24,7 +24,7 @@ from attar.files import cache_folder, digest, sweep
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 
-_VERSION = "features-3"  # counts up when the same key would give other features
+_VERSION = "features-3"  # counts up when the same key would give other features, rounding apart
 _SHARD_BYTES = 2**26  # of decoded squares
 _SHARD_IMAGES = 4096
 
@@ -90,8 +90,7 @@ class CachedFeatures:
         """Which images, and theirs, shard by shard; the shards that this process owns where it is one of several."""
         work = _Extraction(self.source, self.backbone, self.cut, self.progress, self.task)
         shards = work.shards()
-        own = processes.share(len(shards))
-        mine = shards[own.start : own.stop]
+        mine = shards[processes.number() :: processes.count()]  # in turns: the first ones may be cached already
         yield from zip(mine, work.all_of(mine), strict=True)
 
 

@@ -91,14 +91,16 @@ class RealFeatures:
 
     def sample(self, most: int) -> tuple[Float[Tensor, "rows dim"], Int[Tensor, " rows"]]:
         """At most so many of the rows with their labels, evenly spaced; never more than a shard of others in memory."""
-        kept, labels = [torch.empty(0, self.features.dim)], [torch.empty(0, dtype=torch.int64)]
+        kept, numbers = [torch.empty(0, self.features.dim)], [torch.empty(0, dtype=torch.int64)]
         for images, values in self.features.parts():
             views = values.shape[1]
             step = -(-len(self.features.labels) * views // most)
             rows = torch.arange(-(images.start * views) % step, len(images) * views, step)
             kept.append(values.flatten(0, 1)[rows])
-            labels.append(self.features.labels[images.start + rows // views])
-        return processes.gather(torch.cat(kept)), processes.gather(torch.cat(labels))
+            numbers.append(images.start + rows // views)
+        found = processes.gather(torch.cat(numbers))
+        order = found.argsort(stable=True)
+        return processes.gather(torch.cat(kept))[order], self.features.labels[found[order]]
 
     def batch(self, step: int, size: int, *, balanced: bool) -> tuple[Float[Tensor, "size dim"], Int[Tensor, " size"]]:
         """Features and labels of fresh views of `size` images, drawn by (seed, step).
@@ -117,7 +119,7 @@ class RealFeatures:
         if (count, equal) not in self._clusters:
             images, labels = self._images().numpy(), self.features.labels.numpy()
             found = sub_clusters(images, labels, self.classes, count, equal=equal)
-            self._clusters[count, equal] = torch.from_numpy(found)
+            self._clusters[count, equal] = processes.of_first(torch.from_numpy(found))
         return self._clusters[count, equal]
 
     def sub_centres(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,23 +37,27 @@ class FreshBatches:
         self, step: int, size: int, *, balanced: bool
     ) -> tuple[Float[Tensor, "size dim"], Int[Tensor, " size"]]:
         order = np.array(self._members(step, size, balanced), dtype=np.int64)
-        own = np.array(processes.share(size))
-        parts = np.array_split(own, -(-len(own) // _AT_ONCE))
+        own = np.array(processes.share(size), dtype=np.int64)
+        none = torch.empty(0, self.backbone.dim, device=self.backbone.device)
         with torch.inference_mode():
-            features = torch.cat([self._encode(step, places, order[places]) for places in parts])
-        return processes.gather(features.clone(), things=size), torch.from_numpy(self.source.labels[order])
+            parts = np.split(own, range(_AT_ONCE, len(own), _AT_ONCE))
+            features = [self._encode(step, places, order[places]) for places in parts if len(places)]
+        return processes.gather(torch.cat([none, *features]), things=size), torch.from_numpy(self.source.labels[order])
 
     def _members(self, step: int, size: int, balanced: bool) -> list[int]:
         """Positions in the source: `size` of them from where step - 1 ended, one shuffle after the other."""
         if not balanced:
             return _turn(np.arange(len(self.source)), step * size, size, self.seed, 0)
         members: list[int] = []
-        classes = len(self.source.classes)
-        for label in range(classes):
-            share = len(range(label, size, classes))
-            own = np.flatnonzero(self.source.labels == label)
+        for label, own in enumerate(self._classes):
+            share = len(range(label, size, len(self._classes)))
             members += _turn(own, step * share, share, self.seed, 1 + label)
         return members
+
+    @cached_property
+    def _classes(self) -> list[Int[np.ndarray, " members"]]:
+        """Positions in the source of each class' images."""
+        return np.split(self.source.labels.argsort(kind="stable"), self.source.counts.cumsum()[:-1])
 
     def _encode(self, step: int, places: Int[np.ndarray, " n"], members: Int[np.ndarray, " n"]) -> Tensor:
         squares = np.stack(list(self._squares(step, places, members)))

@@ -29,11 +29,11 @@ from attar.synthesis.canvas import Canvas, make_canvas
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.memory import fit_backbone
 from attar.synthesis.objectives import Objective, find_objective, objective_names
-from attar.synthesis.plan import canvas_bytes, make_plan, weight_bytes
+from attar.synthesis.plan import Plan, canvas_bytes, make_plan, weight_bytes
 from attar.synthesis.presets import choose_settings
 from attar.synthesis.quality import scores_of
 from attar.synthesis.real import all_real_features, view_policy
-from attar.synthesis.settings import Settings
+from attar.synthesis.settings import IDENTITY, Settings
 from attar.synthesis.views import ViewPolicy
 
 _CHECKPOINT_SECONDS = 120
@@ -75,50 +75,25 @@ def distill(
     distilled.check_place(out)
     place = pick_device(device)
     processes.join(place)
-    own = processes.share(_images(source, settings))
-    if not own:
+    if processes.count() > _images(source, settings):
         message = f"{processes.count()} processes have {_images(source, settings)} images to share"
         raise SettingsError(message, "start fewer processes")
     progress = progress if processes.is_first() else SILENT
     keep_freed_memory()
     backbones = [each.to(device=place, dtype=pick_dtype(precision)) for each in backbones]
     policy = view_policy(settings, source, max(each.image_size for each in backbones))
-    asked: dict[str, Value] = settings.flat() | {
-        "scale_low": policy.scale[0],
-        "flip": policy.flip,
-        "backbone": "+".join(each.name for each in backbones),
-        "backbone_fingerprint": _joint_fingerprint([each.fingerprint for each in backbones]),
-        "data": data_name(source.location),
-        "titles": digest(*source.titles)[:16],
-        "groups": _groups_fingerprint(source, settings),
-        "precision": precision,
-    }
-    run = Run.beside(out)
+    asked = _asked(settings, source, backbones, policy, precision)
+    run, restart = Run.beside(out), restart and not processes.is_restarted()
     with run.alone() if processes.is_first() else contextlib.nullcontext():
         if not restart:
             run.refuse_others(asked)
             refuse_other_set(out, asked)
-        known = source.examined(range(len(source)))
+        known = not processes.any_says(not source.examined(range(len(source))))
         if known and not restart and (finished := _finished(out, asked, source)) is not None:
             progress.note(f"{out} is finished; nothing to do.")
             return finished
         budget = memory or free_bytes(place) // 2 // (processes.count_here() if place.type == "cpu" else 1)
-        fitted = [fit_backbone(each, policy, budget) for each in backbones]
-        backbones, models = [each for each, _ in fitted], [model for _, model in fitted]
-        plan = make_plan(
-            backbones,
-            models,
-            images=len(own),
-            canvas_side=policy.canvas,
-            views=settings.views,
-            side=policy.crop,
-            steps=settings.steps,
-            real_views=len(source) * max(1, settings.statistics_views) // processes.count(),
-            fresh_views=settings.options.fresh_views(len(own) * settings.views, len(source.classes)),
-            budget=budget,
-            chunk=chunk,
-            last_chunk=_last_chunk(run),
-        )
+        backbones, plan = _planned(settings, source, backbones, policy, budget, chunk, _last_chunk(run))
         progress.plan(f"{plan}; to {out}")
         if _looks_shuffled(source.classes):
             shown = ", ".join(source.classes[:12])
@@ -131,8 +106,8 @@ def distill(
         if processes.is_first():
             Run.begin(out, identity, restart=restart)
             _note_places(run, source, plan.chunk, place, progress)
-        processes.wait()
-        canvas = _make_canvas(settings, source, policy, place, own)
+        _see_the_same(run)
+        canvas = _make_canvas(settings, source, policy, place)
         _park(backbones, place)
         labels = torch.arange(len(source.classes)).repeat_interleave(settings.ipc)
         objectives = [objective.build(real, settings.options, ipc=settings.ipc, seed=settings.seed) for real in reals]
@@ -164,6 +139,61 @@ def distill(
         )
         processes.wait()
         return made
+
+
+def _asked(
+    settings: Settings, source: ImageSource, backbones: Sequence[Backbone], policy: ViewPolicy, precision: str
+) -> dict[str, Value]:
+    """What decides the result and is known before the images are read; their hashes aren't."""
+    beside: dict[str, Value] = {
+        "backbone": "+".join(each.name for each in backbones),
+        "backbone_fingerprint": _joint_fingerprint([each.fingerprint for each in backbones]),
+        "data": data_name(source.location),
+        "titles": digest(*source.titles)[:16],
+        "groups": _groups_fingerprint(source, settings),
+        "precision": precision,
+    }
+    assert beside.keys() <= IDENTITY  # else an option of another package's objective may have the same name
+    return settings.flat() | {"scale_low": policy.scale[0], "flip": policy.flip} | beside
+
+
+def _planned(
+    settings: Settings,
+    source: ImageSource,
+    backbones: Sequence[Backbone],
+    policy: ViewPolicy,
+    budget: int,
+    chunk: int | None,
+    last_chunk: int | None,
+) -> tuple[list[Backbone], Plan]:
+    """What this process is going to do, and the backbones as they fit into its memory."""
+    fitted = [fit_backbone(each, policy, budget) for each in backbones]
+    backbones, models = [each for each, _ in fitted], [model for _, model in fitted]
+    images = _images(source, settings)
+    fresh = settings.options.fresh_views(images * settings.views, len(source.classes))
+    plan = make_plan(
+        backbones,
+        models,
+        images=len(processes.share(images)),
+        canvas_side=policy.canvas,
+        views=settings.views,
+        side=policy.crop,
+        steps=settings.steps,
+        real_views=len(source) * max(1, settings.statistics_views) // processes.count(),
+        fresh_views=fresh // processes.count(),
+        budget=budget,
+        chunk=chunk,
+        last_chunk=last_chunk,
+    )
+    return backbones, plan
+
+
+def _see_the_same(run: Run) -> None:
+    """Wait for the first process' work in the run's folder; SettingsError where another one doesn't see it."""
+    processes.wait()
+    if processes.any_says(run.settings() is None):
+        message = f"not every process of this job sees {run.folder}"
+        raise SettingsError(message, "give an --out on a disk that all of them share")
 
 
 def _manifest(
@@ -239,10 +269,9 @@ def _images(source: ImageSource, settings: Settings) -> int:
     return len(source.classes) * settings.ipc
 
 
-def _make_canvas(
-    settings: Settings, source: ImageSource, policy: ViewPolicy, place: torch.device, own: range
-) -> Canvas:
-    """The canvas of images `own`; on the host where it would take more than half of the device's free memory."""
+def _make_canvas(settings: Settings, source: ImageSource, policy: ViewPolicy, place: torch.device) -> Canvas:
+    """The canvas of this process' images; on the host where it would take over half of the device's free memory."""
+    own = processes.share(_images(source, settings))
 
     def make(home: torch.device) -> Canvas:
         return make_canvas(
@@ -336,6 +365,10 @@ def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, prog
     steps, speaks = matching.schedule.steps, processes.is_first()
     checkpoint = run.load_checkpoint()
     first, before = 0, 0.0
+    done = processes.gather(torch.tensor([0 if checkpoint is None else checkpoint[0]]))
+    if (done != done[0]).any():
+        message = f"the processes of this job see checkpoints of steps {sorted(set(done.tolist()))} in {run.folder}"
+        raise SettingsError(message, "give an --out on a disk that all of them share")
     if checkpoint is not None:
         first, state = checkpoint
         before = float(state.pop("seconds"))

@@ -6,8 +6,8 @@ them, then each chunk again with graph and its rows of the objective's gradient.
 size, because objectives return their gradient in closed form and views are drawn by name. Several backbones take
 turns, so that a step holds the activations of one of them.
 
-Several processes each own a block of the images, and tell each other nothing but features: every one of them judges
-all features, and moves its own images.
+Several processes each own a block of the images. They tell each other features, so that every one of them judges all
+and moves its own images, and three numbers: gradient norm, penalty, and whether one lacked memory.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from attar.errors import SettingsError, nearest
 from attar.synthesis.objectives import Options, find_objective, objective_names
 
+IDENTITY = frozenset({"backbone", "backbone_fingerprint", "data", "data_fingerprint", "titles", "groups", "precision"})
+"""What a run keeps beside its settings, because it decides the result as well."""
+
 
 class Settings(BaseModel):
     """Everything that decides *what* comes out; where it runs (device, memory, chunk) is not among them."""
@@ -44,7 +47,8 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_default_options(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {"options": options_of(given.get("method", "sfm"))()} | given
+        method = given.get("method", "sfm")
+        return {"options": options_of(method)()} | given if isinstance(method, str) else given
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -62,12 +66,12 @@ class Settings(BaseModel):
 def options_of(method: str) -> type[Options]:
     """What the method has settings of its own for; selections of real images have none.
 
-    SettingsError where an option of another package's objective has the name of a setting that every run has.
+    SettingsError where an option of another package's objective has a name that stands for something else in a run.
     """
     objective = find_objective(method)
     own = objective.Options if objective else Options
-    if taken := own.model_fields.keys() & Settings.model_fields.keys():
-        message = f"option {min(taken)} of method {method} has the name of a setting that every run has"
+    if taken := own.model_fields.keys() & (Settings.model_fields.keys() | IDENTITY):
+        message = f"option {min(taken)} of method {method} has a name that stands for something else in every run"
         raise SettingsError(message, "give it another name in that package")
     return own
 
@@ -81,7 +85,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
         options = own(**{name: value for name, value in values.items() if name not in names})
         return Settings(**{name: value for name, value in values.items() if name in names}, options=options)
     except ValidationError as error:
-        raise _refusal(error.errors()[0], method, {*names, *own.model_fields}) from error
+        raise _refusal(error.errors()[0], str(method), {*names, *own.model_fields}) from error
 
 
 def _has(method: str, name: str) -> bool:

@@ -30,7 +30,8 @@ class DecoupledOptions(Options):
 @final
 @dataclass(frozen=True, eq=False)
 class DecoupledMatching(Objective):
-    """alpha · MSE(T_s, T_r) + (1 - alpha) · MSE(n_s, n_r), n the mean of the other classes; at 1 `MeanMatching`."""
+    """alpha · MSE(T_s, T_r) + (1 - alpha) · MSE(n_s, n_r), n the mean of the other classes; at 1
+    `MeanMatching` but for its unit."""
 
     Options = DecoupledOptions
 

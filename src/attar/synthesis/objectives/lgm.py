@@ -24,6 +24,7 @@ from attar.features import RealFeatures
 from attar.synthesis.draws import Stream, generator
 from attar.synthesis.objectives.base import FeatureLoss, Objective, Options, Rows
 from attar.synthesis.objectives.flow import exactly
+from attar.synthesis.objectives.linear_head import Head, expected_gradient, head_gradient, residual_of, with_one
 
 _LARGEST_SPREAD = 4.0  # deviation of the logits up to which statistics beat a batch (lgm.md 2.1)
 
@@ -43,14 +44,6 @@ class GradientOptions(Options):
     def fresh_views(self, rows: int, classes: int) -> int:
         """As many as there are synthetic ones, as the authors have it."""
         return rows if self.real == "batch" else 0
-
-
-@dataclass(frozen=True)
-class Head:
-    """Logits are features @ weight.T + bias."""
-
-    weight: Float[Tensor, "classes dim"]
-    bias: Float[Tensor, " classes"]
 
 
 RealGradient = Callable[[Head, int, int], Float[Tensor, "classes dim+1"]]
@@ -115,8 +108,8 @@ def match_gradients(
 ) -> tuple[float, Float[Tensor, "rows dim"]]:
     """1 - cos(real, the head's gradient on the features), and its gradient with respect to the features (lgm.md 2)."""
     chances = torch.softmax(features @ head.weight.T + head.bias, dim=1)
-    residual = _residual(chances, labels) / len(features)
-    extended = _with_one(features)
+    residual = residual_of(chances, labels) / len(features)
+    extended = with_one(features)
     synthetic = residual.T @ extended
     n_real, n = torch.linalg.vector_norm(real), torch.linalg.vector_norm(synthetic)
     if n_real == 0 or n == 0:
@@ -128,32 +121,6 @@ def match_gradients(
     expected = (chances * through_residual).sum(1, keepdim=True)
     to_logits = chances * (through_residual - expected) / len(features)
     return float(1 - cosine), to_logits @ head.weight + residual @ pull[:, :-1]
-
-
-def head_gradient(
-    features: Float[Tensor, "rows dim"], labels: Int[Tensor, " rows"], head: Head, weights: Float[Tensor, " rows"]
-) -> Float[Tensor, "classes dim+1"]:
-    """Gradient of the weighted cross-entropy with respect to the head's weight (first `dim` columns) and bias."""
-    chances = torch.softmax(features @ head.weight.T + head.bias, dim=1)
-    return (_residual(chances, labels) * weights[:, None]).T @ _with_one(features)
-
-
-def expected_gradient(
-    means: Float[Tensor, "classes dim"],
-    within: Float[Tensor, "dim dim"],
-    shares: Float[Tensor, " classes"],
-    head: Head,
-) -> Float[Tensor, "classes dim+1"]:
-    """The head's gradient on all real images, from class means and the covariance within classes (lgm.md 2.1).
-
-    An expansion of the softmax around the class means; `shares` sum to 1.
-    """
-    chances = torch.softmax(means @ head.weight.T + head.bias, dim=1)
-    gradient = head_gradient(means, torch.arange(len(means), device=means.device), head, shares)
-    weighted = shares[:, None] * chances
-    curvature = torch.diag(weighted.sum(0)) - chances.T @ weighted
-    gradient[:, :-1] += curvature @ head.weight @ within
-    return gradient
 
 
 def _from_statistics(real: RealFeatures, prior: str) -> RealGradient:
@@ -198,13 +165,3 @@ def _shares(counts: Int[Tensor, " classes"], prior: str) -> Float[Tensor, " clas
     if prior == "empirical":
         return counts.double() / counts.sum()
     return torch.full((len(counts),), 1 / len(counts), dtype=torch.float64)
-
-
-def _residual(chances: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
-    residual = chances.clone()
-    residual[torch.arange(len(labels), device=labels.device), labels] -= 1
-    return residual
-
-
-def _with_one(features: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim+1"]:
-    return torch.cat([features, features.new_ones(len(features), 1)], dim=1)

@@ -55,9 +55,9 @@ class StatisticalFlowMatching(Objective):
     The cosine alone leaves the common mean and the scale of the synthetic features free. `w_mean` weighs
     L_mean = C |mean(T_s) - mean(T_r)|² / |T_r - mean(T_r)|², `w_scale` weighs L_scale = ln(|A_s| / |A_r|)²; both are 0
     in the paper. With `shares`, which sum to 1, rows of T count C · share times before they are centred (sfm.md 6).
-    With `map` all features are multiplied by it first. With `images_per_class` given, the authors' divisor for several
-    images a class is used in place of the correct one (their code divides the synthetic sum over other classes by
-    C·ipc - 1).
+    With `map` class means are multiplied by it first; `spread` is of the features as they are. With `images_per_class`
+    given, the authors' divisor for several images a class is used in place of the correct one (their code divides the
+    synthetic sum over other classes by C·ipc - 1).
     """
 
     Options = FlowOptions

@@ -15,6 +15,7 @@ from attar.errors import SettingsError
 from attar.features import RealFeatures
 from attar.synthesis.objectives.flow import class_means
 
+_ROWS = 50_000
 _LEAST = 1e-12  # of the real trace: equal rows have a finite loss, and no gradient
 
 
@@ -35,8 +36,8 @@ class Spread:
 
     @classmethod
     def of(cls, real: RealFeatures, weight: float) -> Spread:
-        """Towards the traces of the real rows, class by class to spare memory (float64)."""
-        values, labels = real.rows()
+        """Towards the traces of the real rows, or of a sample of many (float64)."""
+        values, labels = real.sample(_ROWS)
         members = labels.argsort(stable=True).split(torch.bincount(labels, minlength=real.classes).tolist())
         return cls(weight, torch.stack([values[rows].double().var(0, correction=0).sum() for rows in members]))
 
