@@ -3,6 +3,7 @@
 #
 #     benchmarks/results.sh OUT [CELL ...]      # cells: woof-vit nette-vit both-vit ... cifar-fast cifar-ipc10-sub nette-two
 #                                               # matrices: woof-matrix both-matrix woof-ipc10-matrix cifar-matrix
+#                                               # rivals: cifar-versus woof-versus
 #
 # Finished runs are not repeated. Assets are found by ATTAR_ASSETS, else ../shared/assets.
 set -euo pipefail
@@ -11,6 +12,7 @@ out=$1; shift
 assets=${ATTAR_ASSETS:-../shared/assets}
 data=$assets/data
 attar=${ATTAR:-.venv/bin/attar}
+python=${PYTHON:-.venv/bin/python}
 mkdir -p "$out"
 
 images() { # set part
@@ -57,6 +59,18 @@ matrix() { # set ipc networks evaluated-on options...: every network's sets, thr
         -p probe-v1 -p probe-v1/std -p inherit-ridge-v1 -p inherit-authors/bank20 --controls --out "$folder"
 }
 
+versus() { # set backbone seeds: two targets of flow matching, one view a step, against gradient matching with ten views
+    local set=$1 backbone=$2 seeds=$3 target="$out/$1-versus-$2" each
+    for each in means learned; do
+        $attar distill "$(images "$set" train)" $(network "$backbone") --preset fast --set "target=$each" --seeds "$seeds" --out "$target-$each"
+    done
+    $attar distill "$(images "$set" train)" $(network "$backbone") --preset fast --method clp --seeds "$seeds" --out "$target-clp"
+    $attar distill "$(images "$set" train)" $(network "$backbone") --preset fast --method lgm --views 10 --seeds "$seeds" --out "$target-lgm"
+    for each in means learned clp; do
+        $python benchmarks/versus.py "$target-$each"-[0-9] --against "$target-lgm"-[0-9] --test "$(images "$set" val)" $(network "$backbone")
+    done
+}
+
 on_each() { # networks: options with one image size for each, as the weak ResNet-18 wants 64 pixels
     local name
     for name in $1; do
@@ -69,13 +83,14 @@ two() { # Imagenette on two backbones at once, and on each alone; all three meas
     [ -s "$out/nette-two.json" ] && return
     local data=$(images nette train) both=$(network vit+mobile) name
     for name in vit mobile vit+mobile; do
-        $attar distill "$data" $(network $name) --preset fast --out "$out/nette-one-${name/vit+mobile/two}"
+        $attar distill "$data" $(network $name) --preset fast "${means[@]}" --out "$out/nette-one-${name/vit+mobile/two}"
     done
     $attar evaluate "$out"/nette-one-{vit,mobile,two} --train "$data" --test "$(images nette val)" $both --json \
         > "$out/nette-two.json.part"
     mv "$out/nette-two.json.part" "$out/nette-two.json"
 }
 
+means=(--set target=means) # the default of the day these tables were made
 short=(--steps 200 --set grow_every=10) # half of the preset's, for 100 images of 256 px
 
 for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobile woof-simclr nette-simclr both-simclr
@@ -83,20 +98,22 @@ for name in "${@:-woof-vit nette-vit both-vit woof-mobile nette-mobile both-mobi
                  nette-two}"; do
     for each in $name; do
         case $each in
-        cifar-ipc10) cell cifar resnet20 3 "$each" --preset fast --ipc 10 ;;
+        cifar-ipc10) cell cifar resnet20 3 "$each" --preset fast --ipc 10 "${means[@]}" ;;
         cifar-ipc10-sub) cell cifar resnet20 3 "$each" --preset fast --ipc 10 --method sfm-sub ;;
-        woof-mobile-ipc10) cell woof mobile 1 "$each" --preset fast --ipc 10 "${short[@]}" ;;
+        woof-mobile-ipc10) cell woof mobile 1 "$each" --preset fast --ipc 10 "${short[@]}" "${means[@]}" ;;
         woof-mobile-ipc10-sub) cell woof mobile 1 "$each" --preset fast --ipc 10 --method sfm-sub "${short[@]}" ;;
         nette-two) two ;;
-        woof-matrix) matrix woof 1 "vit mobile squeeze vit+mobile" "vit mobile squeeze simclr" ;;
-        both-matrix) matrix both 1 "simclr squeeze" "vit mobile squeeze simclr" ;;
-        woof-ipc10-matrix) matrix woof 10 "simclr squeeze" "squeeze simclr" "${short[@]}" ;;
-        cifar-matrix) matrix cifar 1 "resnet20 resnet56" "resnet20 resnet56" ;;
-        cifar-fast) cell cifar resnet20 5 "$each" --preset fast ;;
-        cifar-*) cell cifar resnet20 2 "$each" --preset "${each#cifar-}" ;;
-        nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast ;;
-        both-mobile) cell both mobile "${SEEDS_MOBILE:-3}" "$each" --preset fast ;;
-        *) cell "${each%-*}" "${each#*-}" 3 "$each" --preset fast ;;
+        cifar-versus) versus cifar resnet20 5 ;;
+        woof-versus) versus woof squeeze 2 ;;
+        woof-matrix) matrix woof 1 "vit mobile squeeze vit+mobile" "vit mobile squeeze simclr" "${means[@]}" ;;
+        both-matrix) matrix both 1 "simclr squeeze" "vit mobile squeeze simclr" "${means[@]}" ;;
+        woof-ipc10-matrix) matrix woof 10 "simclr squeeze" "squeeze simclr" "${short[@]}" "${means[@]}" ;;
+        cifar-matrix) matrix cifar 1 "resnet20 resnet56" "resnet20 resnet56" "${means[@]}" ;;
+        cifar-fast) cell cifar resnet20 5 "$each" --preset fast "${means[@]}" ;;
+        cifar-*) cell cifar resnet20 2 "$each" --preset "${each#cifar-}" "${means[@]}" ;;
+        nette-*) cell nette "${each#nette-}" "${SEEDS_NETTE:-3}" "$each" --preset fast "${means[@]}" ;;
+        both-mobile) cell both mobile "${SEEDS_MOBILE:-3}" "$each" --preset fast "${means[@]}" ;;
+        *) cell "${each%-*}" "${each#*-}" 3 "$each" --preset fast "${means[@]}" ;;
         esac
     done
 done

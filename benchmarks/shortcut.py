@@ -181,7 +181,7 @@ class ShortcutBench:
 
 
 def distilled(out: Path, bench: ShortcutBench, seed: int, balanced: bool) -> attar.DistilledSet:
-    settings = attar.choose_settings("fast", seed=seed, group_balanced=balanced)
+    settings = attar.choose_settings("fast", seed=seed, group_balanced=balanced, target="means")
     return attar.distill(bench.train, bench.backbone, out.with_suffix(".attar"), settings=settings)
 
 

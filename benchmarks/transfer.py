@@ -17,20 +17,21 @@ from pathlib import Path
 import attar
 
 SQUEEZE, MOBILE, VIT = "torchvision:squeezenet1_1", "mobilenetv2_100", "vit_tiny_patch16_224"
+MEANS = {"target": "means"}
 ROWS: dict[str, tuple[tuple[str, ...], dict]] = {
-    "sfm": ((SQUEEZE,), {}),
+    "sfm": ((SQUEEZE,), MEANS),
     "sfm-learned": ((SQUEEZE,), {"target": "learned"}),
     "clp": ((SQUEEZE,), {"method": "clp"}),
-    "sfm-pixels": ((SQUEEZE,), {"canvas": "pixels"}),
-    "sfm-smooth": ((SQUEEZE,), {"smooth": 10.0}),
-    "sfm-start-32": ((SQUEEZE,), {"start_side": 32}),
-    "sfm-plain-colours": ((SQUEEZE,), {"decorrelate": False}),
-    "sfm-large-crops": ((SQUEEZE,), {"scale_low": 0.3}),
+    "sfm-pixels": ((SQUEEZE,), MEANS | {"canvas": "pixels"}),
+    "sfm-smooth": ((SQUEEZE,), MEANS | {"smooth": 10.0}),
+    "sfm-start-32": ((SQUEEZE,), MEANS | {"start_side": 32}),
+    "sfm-plain-colours": ((SQUEEZE,), MEANS | {"decorrelate": False}),
+    "sfm-large-crops": ((SQUEEZE,), MEANS | {"scale_low": 0.3}),
     "lgm": ((SQUEEZE,), {"method": "lgm"}),
-    "sfm-two-networks": ((SQUEEZE, MOBILE), {}),
+    "sfm-two-networks": ((SQUEEZE, MOBILE), MEANS),
     "lgm-two-networks": ((SQUEEZE, MOBILE), {"method": "lgm"}),
-    "sfm-4-views": ((SQUEEZE,), {"views": 4}),
-    "sfm-1600-steps": ((SQUEEZE,), {"steps": 1600, "grow_every": 80}),
+    "sfm-4-views": ((SQUEEZE,), MEANS | {"views": 4}),
+    "sfm-1600-steps": ((SQUEEZE,), MEANS | {"steps": 1600, "grow_every": 80}),
     "lgm-4-views": ((SQUEEZE,), {"method": "lgm", "views": 4}),
 }
 

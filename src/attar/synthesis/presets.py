@@ -51,17 +51,18 @@ _PAPER_LGM = {"views": 10, "real": "batch", "prior": "empirical"}
 _LGM = {**_PAPER, **_PAPER_LGM, "method": "lgm"}
 _SFM = {**_PAPER, "method": "sfm"}
 _FLOW = {"w_mean": 0.1}
+_LEARNED = {**_FLOW, "target": "learned"}
 
 PRESETS: dict[str, Preset] = {
     "attar": Preset(
         "the default",
         {"steps": 2000, "lr": 1e-2, "grow_every": 50, "tail": 0.2, "statistics_views": 4},
-        {"sfm": _FLOW, "sfm-sub": _FLOW},
+        {"sfm": _LEARNED, "sfm-sub": _FLOW},
     ),
     "fast": Preset(
         "close to attar in a fifth of the steps",
         {"steps": 400, "lr": 1e-2, "grow_every": 20, "tail": 0.2, "statistics_views": 2},
-        {"sfm": _FLOW, "sfm-sub": _FLOW},
+        {"sfm": _LEARNED, "sfm-sub": _FLOW},
     ),
     "paper": Preset("the authors' settings, for any data", _PAPER, {"lgm": _PAPER_LGM}),
     "lgm-imagenet-100": Preset("the authors' ImageNet-100", _LGM, published=LGM_IMAGENET_100),
