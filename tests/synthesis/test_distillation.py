@@ -100,8 +100,8 @@ def test_a_run_makes_a_set_that_says_how_it_was_made(tmp_path, whole):
 
 
 def test_the_images_come_closer_to_the_real_means(tmp_path):
-    few = distilled(tmp_path / "few", chosen=settings(steps=1)).manifest.scores["cosine"]
-    many = distilled(tmp_path / "many", chosen=settings(steps=150)).manifest.scores["cosine"]
+    few = distilled(tmp_path / "few", chosen=settings(steps=1, target="means")).manifest.scores["cosine"]
+    many = distilled(tmp_path / "many", chosen=settings(steps=150, target="means")).manifest.scores["cosine"]
     assert many > 0.9 and many > few + 0.1
 
 
@@ -285,7 +285,7 @@ def test_two_backbones_of_one_name_are_told_apart(tmp_path):
 
 
 def test_groups_belong_to_what_decides_the_result(tmp_path):
-    source, chosen = coloured(6), settings(group_balanced=True)
+    source, chosen = coloured(6), settings(group_balanced=True, target="means")
     with pytest.raises(SettingsError, match="need images with groups"):
         distilled(tmp_path / "x", source=source, chosen=chosen)
     source.group_names = ("sea", "wood")

@@ -212,7 +212,7 @@ def distill(
 def _quality(scores: Mapping[str, float]) -> str:
     """What there is to say of a finished set: its flow cosine, or how far `jpeg` filled its bytes."""
     if "cosine" in scores:
-        return f", flow cosine {scores['cosine']:.3f} (worst class {scores['worst_class']:.3f})"
+        return f", flow cosine to the class means {scores['cosine']:.3f} (worst class {scores['worst_class']:.3f})"
     if "jpeg_bytes" in scores:
         stored = f"{scores['jpeg_bytes']:,.0f} as JPEG at quality {scores['jpeg_quality']:.0f}"
         return f" ({stored} and {scores['jpeg_side']:.0f} pixels)"

@@ -67,7 +67,8 @@ Limit = Annotated[
 Groups = Annotated[
     str | None,
     typer.Option(
-        help="FILE.csv[:COLUMN]: a group for each image, for --set group_balanced=true --set target=means.", rich_help_panel=_IMAGES
+        help="FILE.csv[:COLUMN]: a group for each image, for --set group_balanced=true --set target=means.",
+        rich_help_panel=_IMAGES,
     ),
 ]
 SkipCorrupt = Annotated[
