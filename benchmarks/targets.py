@@ -31,17 +31,18 @@ from attar.synthesis.real import real_features, view_policy
 from attar.synthesis.settings import Settings
 from attar.synthesis.views import CentreView, canvas_side, may_mirror, probe_policy
 
+MEANS = {"target": "means"}
 CHANGES: dict[str, dict[str, Any]] = {
-    "class means": {},
+    "class means": MEANS,
     "learned": {"target": "learned"},
     "probe-inverse": {"target": "probe-inverse"},
-    "whiten .5": {"whiten": 0.5},
-    "whiten .9": {"whiten": 0.9},
-    "per class": {"per_class": True},
-    "empirical prior": {"prior": "empirical"},
-    "ipc 10: class means": {"ipc": 10},
-    "ipc 10: spread .01": {"ipc": 10, "spread": 0.01},
-    "ipc 10: spread .1": {"ipc": 10, "spread": 0.1},
+    "whiten .5": MEANS | {"whiten": 0.5},
+    "whiten .9": MEANS | {"whiten": 0.9},
+    "per class": MEANS | {"per_class": True},
+    "empirical prior": MEANS | {"prior": "empirical"},
+    "ipc 10: class means": MEANS | {"ipc": 10},
+    "ipc 10: spread .01": MEANS | {"ipc": 10, "spread": 0.01},
+    "ipc 10: spread .1": MEANS | {"ipc": 10, "spread": 0.1},
     "ipc 10: clusters": {"ipc": 10, "method": "sfm-sub"},
     "ipc 10: learned": {"ipc": 10, "method": "sfm-sub", "target": "learned"},
 }
