@@ -29,7 +29,7 @@ KINDS = {
     "raw": {"unit_length": False, "intercept": False},
     "raw, intercept": {"unit_length": False, "intercept": True},
 }
-RIVALS = {name: {"method": name} for name in ("sfm", "dm-mean")}
+RIVALS = {"sfm": {"method": "sfm", "target": "means"}, "dm-mean": {"method": "dm-mean"}}
 BEST = 2
 
 
