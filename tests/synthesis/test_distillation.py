@@ -396,3 +396,11 @@ def test_two_processes_do_not_share_a_run(tmp_path):
 
     with Run.beside(tmp_path / "x").alone(), pytest.raises(SettingsError, match="nother process is at work"):
         distilled(tmp_path / "x")
+
+
+def test_a_run_too_short_for_its_pyramid_says_so(tmp_path):
+    short, long = Watcher(), Watcher()
+    distilled(tmp_path / "short", progress=short, chosen=settings(steps=4, grow_every=2))
+    assert any("4 steps end at 2 x 2 of 8 x 8 pixels; --set grow_every=1" in note for note in short.notes)
+    distilled(tmp_path / "long", progress=long, chosen=settings(steps=8, grow_every=2))
+    assert not any("steps end at" in note for note in long.notes)

@@ -25,7 +25,7 @@ from attar.files import digest, write_bytes
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run, Value, deferred_interrupt
-from attar.synthesis.canvas import Canvas, make_canvas
+from attar.synthesis.canvas import Canvas, make_canvas, pyramid_sides
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.memory import fit_backbone
 from attar.synthesis.objectives import Objective, find_objective, objective_names
@@ -95,6 +95,7 @@ def distill(
         budget = memory or free_bytes(place) // 2 // (processes.count_here() if place.type == "cpu" else 1)
         backbones, plan = _planned(settings, source, backbones, policy, budget, chunk, _last_chunk(run))
         progress.plan(f"{plan}; to {out}")
+        _warn_of_flat_images(settings, policy, progress)
         if _looks_shuffled(source.classes):
             shown = ", ".join(source.classes[:12])
             progress.note(f"Classes are numbers in the order of strings, as ImageFolder has them: {shown}, ...")
@@ -256,6 +257,18 @@ def _groups_fingerprint(source: ImageSource, settings: Settings) -> str | None:
     return digest(source.group_names, source.groups.tolist())[:16]
 
 
+def _warn_of_flat_images(settings: Settings, policy: ViewPolicy, progress: Progress) -> None:
+    """Say so where the run ends before the pyramid is grown."""
+    sides = pyramid_sides(policy.canvas)
+    reached = sum(side <= settings.start_side for side in sides) + max(0, settings.steps - 2) // settings.grow_every
+    if settings.canvas == "pyramid" and reached < len(sides):
+        enough = max(1, (settings.steps - 2) // (len(sides) - 1))
+        progress.note(
+            f"{settings.steps} steps end at {sides[reached - 1]} x {sides[reached - 1]} of {sides[-1]} x {sides[-1]} "
+            f"pixels; --set grow_every={enough} adds the finer levels sooner."
+        )
+
+
 def _looks_shuffled(classes: Sequence[str]) -> bool:
     """Whether classes are named by numbers, and "10" comes before "2"."""
     return all(name.isdecimal() for name in classes) and sorted(classes, key=int) != list(classes)
@@ -341,7 +354,9 @@ def _note_places(run: Run, source: ImageSource, chunk: int, place: torch.device,
         if run.place(name) not in (None, places[name])
     ]
     if moved and run.started:
-        progress.note(f"Continuing elsewhere ({', '.join(moved)}): pixels may differ in their last bit.")
+        progress.note(
+            f"Continuing elsewhere ({', '.join(moved)}): sums round otherwise, so the images will differ a little."
+        )
     run.note_place(**places, **found_again(source.location))
 
 

@@ -103,4 +103,8 @@ def _refusal(error: Any, method: str, known: Collection[str]) -> SettingsError:
     owners = [other for other in objective_names() if _has(other, name)]
     if owners:
         return SettingsError(f"{name} is no setting of method {method}", f"It is one of {', '.join(owners)}.")
+    if find_objective(method) is None:
+        return SettingsError(
+            f"there is no method {method!r} with a setting {name!r}", nearest(method, objective_names())
+        )
     return SettingsError(f"There is no setting {name!r}.", nearest(name, known))
