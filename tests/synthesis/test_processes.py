@@ -77,9 +77,10 @@ def test_a_rank_that_is_killed_ends_in_a_sentence_and_one_process_finishes(tmp_p
 
 def test_torchrun_restarts_what_was_killed(tmp_path, train, alone):
     out, marker = tmp_path / "x.attar", tmp_path / "marker"
-    words = (HERE / "several.py", "mortal", "distill", train, *RUN, out)
+    words = (HERE / "several.py", "mortal", "distill", train, *RUN, out, "--restart")
     ended = launched(*words, options=("--max-restarts=1",), MARKER=str(marker))
     assert ended.returncode == 0 and marker.exists(), ended.stderr
+    assert "Continuing after step 7 of 12" in ended.stderr  # --restart begins afresh once, not after each kill
     assert np.abs(pixels(out) - alone).max() <= 1
 
 

@@ -83,7 +83,10 @@ def distill(
     backbones = [each.to(device=place, dtype=pick_dtype(precision)) for each in backbones]
     policy = view_policy(settings, source, max(each.image_size for each in backbones))
     asked = _asked(settings, source, backbones, policy, precision)
-    run, restart = Run.beside(out), restart and not processes.is_restarted()
+    run = Run.beside(out)
+    restart = restart and not (
+        processes.is_restarted() and run.follows(asked)
+    )  # what torchrun restarts has begun afresh
     with run.alone() if processes.is_first() else contextlib.nullcontext():
         if not restart:
             run.refuse_others(asked)
