@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attar.backbones import Backbone, backbone, list_backbones
+    from attar.compression.recover import recover
+    from attar.compression.recovery_settings import choose_recovery
+    from attar.compression.relabel import relabel
+    from attar.compression.squeeze import squeeze
+    from attar.compression.squeeze_settings import SqueezeSettings
     from attar.distilled import DistilledSet, load
     from attar.errors import AttarError
     from attar.evaluation import evaluate
@@ -31,8 +36,10 @@ _HOMES = {
     "Backbone": "attar.backbones",
     "DistilledSet": "attar.distilled",
     "ImageSource": "attar.images",
+    "SqueezeSettings": "attar.compression.squeeze_settings",
     "audit": "attar.evaluation.audit",
     "backbone": "attar.backbones",
+    "choose_recovery": "attar.compression.recovery_settings",
     "choose_settings": "attar.synthesis",
     "class_statistics": "attar.synthesis",
     "classifier": "attar.evaluation.classifier",
@@ -44,8 +51,11 @@ _HOMES = {
     "load": "attar.distilled",
     "open": "attar.images",
     "predict": "attar.evaluation.predict",
+    "recover": "attar.compression.recover",
+    "relabel": "attar.compression.relabel",
     "select": "attar.selection",
     "split": "attar.images",
+    "squeeze": "attar.compression.squeeze",
 }
 
 __all__ = [
@@ -53,8 +63,10 @@ __all__ = [
     "Backbone",
     "DistilledSet",
     "ImageSource",
+    "SqueezeSettings",
     "audit",
     "backbone",
+    "choose_recovery",
     "choose_settings",
     "class_statistics",
     "classifier",
@@ -66,8 +78,11 @@ __all__ = [
     "load",
     "open",
     "predict",
+    "recover",
+    "relabel",
     "select",
     "split",
+    "squeeze",
 ]
 
 

@@ -46,14 +46,16 @@ def backbone(
     >>> backbone("hf:owner/repository:vit_base_patch16_224")          # weights alone, for that network of timm
     >>> backbone("cifar_resnet20", weights="cifar_resnet20.pth", key_map={"module.": ""})
     >>> backbone("py:mine.networks:small", image_size=48, model_args={"width": 32})
+    >>> backbone("net.safetensors").image_size                        # what attar squeeze made
+    32
     >>> backbone(torch.nn.Sequential(...), image_size=48)
     >>> backbone("dinov2_vits14", weights="random")(torch.rand(2, 3, 96, 96)).shape        # any size goes in
     torch.Size([2, 384])
 
     Arguments:
 
-    - `name`: a name of attar's catalogue (`list_backbones()`), any other name (timm's), one with a prefix as above, or
-      a module, which is copied.
+    - `name`: a name of attar's catalogue (`list_backbones()`), any other name (timm's), one with a prefix as above,
+      the file of a squeezed network, or a module, which is copied.
     - `weights`: a `.safetensors`, `.pth`, `.pt` or `.bin` file; "random" for an untrained network (seed 0), to time
       and test with; None for the published weights, fetched once, or what a function or module brings.
     - `image_size`: side in pixels of what the network is fed; the network's own where None.
@@ -73,8 +75,8 @@ def backbone(
     entry = ENTRIES.get(name) if isinstance(name, str) else None
     if entry is not None and weights is None and entry.loader.startswith("py:"):
         raise BackboneError(f"no hub has weights for {name!r}", f"Pass a file, from {entry.source}: --weights FILE.")
-    label = name if isinstance(name, str) else type(name).__name__
     prefix, target = _loader(name, entry)
+    label = _label(name, prefix)
     feature = _feature(label, prefix, entry, feature)
     if isinstance(name, nn.Module):
         network = from_module(copy.deepcopy(name))
@@ -100,15 +102,24 @@ def backbone(
     )
 
 
+def _label(name: str | nn.Module, prefix: str) -> str:
+    """What the record calls it: of a squeezed network the file, wherever it lies."""
+    if isinstance(name, nn.Module):
+        return type(name).__name__
+    return Path(name).name if prefix == "squeezed" else name
+
+
 def _loader(name: str | nn.Module, entry: Entry | None) -> tuple[str, str]:
     """Who builds the network, and under which name: ("timm", "resnet18")."""
     if isinstance(name, nn.Module):
         return "module", ""
+    if name.endswith(".safetensors"):
+        return "squeezed", name
     prefix, colon, target = (entry.loader if entry else name).partition(":")
     if not colon:
         prefix, target = "timm", name
     if prefix not in MAKERS:
-        known = ", ".join(f"{known}:" for known in MAKERS)
+        known = ", ".join(f"{known}:" for known in MAKERS if known != "squeezed")
         raise BackboneError(f"unknown prefix {prefix + ':'!r} in {name!r}", f"Known prefixes: {known}.")
     return prefix, target
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
+from attar.backbones.architectures import make_classifier
 from attar.backbones.catalogue import AMBIGUOUS, ENTRIES
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD
+from attar.backbones.squeezed import read_squeezed
 from attar.errors import BackboneError, nearest
 
 if TYPE_CHECKING:
@@ -269,6 +271,16 @@ def from_python(order: Order) -> Network:
     return from_module(module)
 
 
+def from_squeezed(order: Order) -> Network:
+    """The body of the squeezed network in the file `target`, without its head."""
+    squeezed = read_squeezed(order.target)
+    record, body = squeezed.record, squeezed.network.body
+    if not order.pretrained:
+        classes = len(record.classes)
+        body = make_classifier(record.architecture, classes, side=record.side, stem=record.stem, norm=record.norm).body
+    return Network(body, image_size=record.side, mean=record.mean, std=record.std)
+
+
 def from_module(module: nn.Module) -> Network:
     """The module as it is, with its attribute `image_size` if it has one."""
     size = getattr(module, "image_size", None)
@@ -313,6 +325,7 @@ MAKERS = {
     "openclip": from_openclip,
     "hf": from_hf,
     "py": from_python,
+    "squeezed": from_squeezed,
 }
 """By the prefix of a name."""
 

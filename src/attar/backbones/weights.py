@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from attar.errors import BackboneError
 
 _WRAPPERS = ("state_dict", "model", "teacher")
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")  # MoCo's and SwAV's pickles end in .pth.tar
 
 # What torch raises for pickles that something has altered.
 _DAMAGED = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +32,7 @@ from attar.cli.options import (
 
 if TYPE_CHECKING:
     from attar.distilled import DistilledSet
-    from attar.progress import Progress
+    from attar.images import ImageSource
 
 _SETTINGS = "Settings (later wins: preset, file, flags)"
 
@@ -47,8 +47,8 @@ def distill(
         str | None,
         typer.Option(
             help="sfm; sfm-sub: a sub-centre an image; its rivals lgm, clp, dm-mean, dm-batch; an objective of another "
-            "package. Or real images: random, centroids, neighbours, herding, "
-            "kcenter, kmeans, rded (tiled crops), jpeg (as many as fit); or noise.",
+            "package. From a file of attar squeeze: scdd, sre2l, cda. Or real images: random, centroids, neighbours, "
+            "herding, kcenter, kmeans, rded (tiled crops), jpeg (as many as fit); or noise.",
             rich_help_panel=_SETTINGS,
         ),
     ] = None,
@@ -105,8 +105,10 @@ def distill(
     import sys
 
     import attar
+    from attar.cli.recover import open_recovery
     from attar.cli.select import is_selection, refuse_unused
     from attar.cli.show import Shown, print_json, speaks
+    from attar.compression.recovery_settings import is_recovery
     from attar.errors import SettingsError
     from attar.synthesis.presets import published_for
 
@@ -121,26 +123,70 @@ def distill(
         "normalise": normalise,
     }
     flags = dict(_setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
-    chosen = attar.choose_settings(preset, settings, **flags)
-    selecting = is_selection(chosen.method)
-    if selecting:
-        unused = {
-            "--preset": None if preset == "attar" else preset,
-            "--settings": settings,
-            "--set": set_,
-            "--steps": steps,
-            "--views": views,
-            "--lr": lr,
+    notes: list[str | None] = []
+    if is_recovery(preset, settings, flags.get("method")):
+        unused: dict[str, object] = {
+            "--weights": weights,
+            "--image-size": image_size,
+            "--mean": mean,
+            "--std": std,
+            "--key-map": key_map,
+            "--model-arg": model_arg,
             "--memory": memory,
             "--chunk": chunk,
             "--groups": groups,
+            "--like": like,
         }
-        refuse_unused(chosen.method, unused, backbones=len(backbone), seeds=seeds)
-    elif like is not None:
-        raise SettingsError(f"{chosen.method} is like no set", "leave --like to neighbours and jpeg")
-    reference = None if like is None else attar.load(like)
-    described = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, chosen.normalise)
-    networks = described.open()
+        recovery = open_recovery(preset, settings, flags, backbone, unused)
+        make, words = recovery.make, recovery.words()
+    else:
+        chosen = attar.choose_settings(preset, settings, **flags)
+        selecting = is_selection(chosen.method)
+        if selecting:
+            unused = {
+                "--preset": None if preset == "attar" else preset,
+                "--settings": settings,
+                "--set": set_,
+                "--steps": steps,
+                "--views": views,
+                "--lr": lr,
+                "--memory": memory,
+                "--chunk": chunk,
+                "--groups": groups,
+            }
+            refuse_unused(chosen.method, unused, backbones=len(backbone), seeds=seeds)
+        elif like is not None:
+            raise SettingsError(f"{chosen.method} is like no set", "leave --like to neighbours and jpeg")
+        else:
+            notes.append(published_for(preset))
+        if groups is not None and not chosen.options.needs_groups:
+            notes.append("Groups decide nothing by themselves: add --set group_balanced=true to balance class centres.")
+        reference = None if like is None else attar.load(like)
+        described = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, chosen.normalise)
+        networks, words = described.open(), described.words()
+
+        def make(source: ImageSource, target: Path, number: int, **where: Any) -> DistilledSet:
+            if selecting:
+                return attar.select(
+                    source,
+                    networks[0],
+                    target,
+                    method=chosen.method,
+                    ipc=chosen.ipc,
+                    seed=(seed or 0) + number,
+                    like=reference,
+                    **where,
+                )
+            return attar.distill(
+                source,
+                networks,
+                target,
+                settings=chosen.model_copy(update={"seed": chosen.seed + number}),
+                memory=budget,
+                chunk=chunk,
+                **where,
+            )
+
     source = attar.open(
         images,
         class_names=class_names,
@@ -150,49 +196,18 @@ def distill(
         skip_corrupt=skip_corrupt,
         allow_download=allow_download,
     )
-
-    def make(target: Path, number: int, progress: Progress) -> DistilledSet:
-        if selecting:
-            return attar.select(
-                source,
-                networks[0],
-                target,
-                method=chosen.method,
-                ipc=chosen.ipc,
-                seed=(seed or 0) + number,
-                like=reference,
-                device=device,
-                precision=precision,
-                restart=restart,
-                progress=progress,
-            )
-        return attar.distill(
-            source,
-            networks,
-            target,
-            settings=chosen.model_copy(update={"seed": chosen.seed + number}),
-            device=device,
-            precision=precision,
-            memory=budget,
-            chunk=chunk,
-            restart=restart,
-            progress=progress,
-        )
-
+    if source.skipped:
+        names = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
+        notes.append(f"Left out, because they can't be read: {len(source.skipped)} images ({names}).")
     made = []
     with Shown() as progress:
-        if not selecting and (published := published_for(preset)) is not None:
-            progress.note(published)
-        if source.skipped:
-            names = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
-            progress.note(f"Left out, because they can't be read: {len(source.skipped)} images ({names}).")
-        if groups is not None and not chosen.options.needs_groups:
-            progress.note(
-                "Groups decide nothing by themselves: add --set group_balanced=true to balance class centres."
-            )
+        for note in notes:
+            if note is not None:
+                progress.note(note)
         for number in range(seeds):
             target = out if seeds == 1 else Path(f"{out}-{number}")
-            made.append(make(target, number, progress))
+            where = {"device": device, "precision": precision, "restart": restart, "progress": progress}
+            made.append(make(source, target, number, **where))
         for one in made:
             progress.note(
                 f"{one.path}: {len(one)} images, {one.bytes:,} bytes{_quality(one.manifest.scores)}; "
@@ -200,7 +215,7 @@ def distill(
             )
     if not speaks():
         return
-    command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *described.words()]
+    command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *words]
     command += ["--classes", classes] if classes else []
     command += ["--skip-corrupt"] if skip_corrupt else []
     command += [] if precision == "fp32" else ["--precision", precision]
@@ -210,12 +225,15 @@ def distill(
 
 
 def _quality(scores: Mapping[str, float]) -> str:
-    """What there is to say of a finished set: its flow cosine, or how far `jpeg` filled its bytes."""
+    """What there is to say of a finished set: its flow cosine, how far `jpeg` filled its bytes, or what a squeezed
+    network makes of it."""
     if "cosine" in scores:
         return f", flow cosine to the class means {scores['cosine']:.3f} (worst class {scores['worst_class']:.3f})"
     if "jpeg_bytes" in scores:
         stored = f"{scores['jpeg_bytes']:,.0f} as JPEG at quality {scores['jpeg_quality']:.0f}"
         return f" ({stored} and {scores['jpeg_side']:.0f} pixels)"
+    if "mismatch" in scores:
+        return f", the squeezed network is right about {scores['right']:.1%} of them"
     return ""
 
 

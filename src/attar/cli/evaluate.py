@@ -9,7 +9,6 @@ import typer
 
 from attar.cli.options import (
     AllowDownload,
-    BackboneNames,
     BackboneOptions,
     Classes,
     Device,
@@ -30,11 +29,21 @@ if TYPE_CHECKING:
     from attar.evaluation import Evaluation
     from attar.images import ImageSource
 
+_STUDENTS = "Students"
+
 
 def evaluate(
     sets: Annotated[list[Path], typer.Argument(help="Distilled sets; those that differ in seed alone make one row.")],
     test: Annotated[str, typer.Option(help="Test images, of any kind that `attar distill` reads.")],
-    backbone: BackboneNames,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backbone",
+            "-b",
+            help="As `attar distill` takes them; repeatable. Students alone need none.",
+            rich_help_panel="Backbone",
+        ),
+    ] = None,
     train: Annotated[
         str | None, typer.Option(help="Training images, for the rows to beat (default: where the set's run says).")
     ] = None,
@@ -46,9 +55,23 @@ def evaluate(
             "-p",
             help="Repeatable; by default probe-v1 and probe-v1/std. Others: probe-v1/centre, probe-v1/tuned, ridge-v1, "
             "knn-v1, lgm-probe, lgm-probe/bank64; with a classifier of all images inherited: inherit-ridge-v1, "
-            "inherit-authors/bank20, kd/bank20, joint/bank20.",
+            "inherit-authors/bank20, kd/bank20, joint/bank20. Networks trained from scratch: hard- or soft- and one of "
+            "minimax, fkd, kd-in1k, cda-in1k, scdd-in1k, sre2l-cifar, scdd-cifar, tiny, rded; /epochs=N shortens it.",
         ),
     ] = None,
+    student: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network to train from scratch, repeatable: convnet3 to convnet6, resnetap10, cifar_resnet20, or "
+            "any of timm (default: resnet18).",
+            rich_help_panel=_STUDENTS,
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="A file of `attar squeeze` that gives the soft labels.", rich_help_panel=_STUDENTS),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Students trained on each set.", rich_help_panel=_STUDENTS)] = 3,
     normalise: Annotated[str, typer.Option(help="native or imagenet mean and std.")] = "native",
     image_size: ImageSize = None,
     mean: Mean = None,
@@ -82,6 +105,8 @@ def evaluate(
 
     **attar evaluate photos.attar --test photos/val --train photos/train --backbone vit_tiny_patch16_224**
 
+    **attar evaluate photos.attar --test photos/val -p soft-rded --student resnet18 --teacher net.safetensors**
+
     With several backbones it prints a matrix. The same command again continues an interrupted one: no cell is computed
     twice.
     """
@@ -90,12 +115,13 @@ def evaluate(
     import attar
     from attar.cli.show import Shown, print_json, show_evaluation
     from attar.evaluation import protocol as known
+    from attar.evaluation.student_protocols import is_student_protocol, student_protocol
 
     names = protocol or ["probe-v1", "probe-v1/std"]
     for name in names:
-        known(name)
+        student_protocol(name) if is_student_protocol(name) else known(name)
     opened = [attar.load(path) for path in sets]
-    networks = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, normalise).open()
+    networks = BackboneOptions(backbone or [], weights, image_size, mean, std, key_map, model_arg, normalise).open()
 
     def reading(spec: str, chosen: list[str] | Path | None, **options: Any) -> ImageSource:
         return attar.open(spec, classes=chosen, skip_corrupt=skip_corrupt, allow_download=allow_download, **options)
@@ -113,6 +139,9 @@ def evaluate(
             train=train_images,
             backbone=networks,
             protocols=names,
+            students=student or ["resnet18"],
+            teacher=teacher,
+            student_seeds=seeds,
             controls=controls,
             device=device,
             precision=precision,

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from attar.cli.audit import audit
 from attar.cli.backbones import backbones
+from attar.cli.bn_report import bn_report
 from attar.cli.demo import demo
 from attar.cli.distill import distill
 from attar.cli.doctor import doctor
@@ -21,6 +22,8 @@ from attar.cli.features import features
 from attar.cli.inherit import inherit
 from attar.cli.predict import predict
 from attar.cli.presets import presets
+from attar.cli.relabel import relabel
+from attar.cli.squeeze import squeeze
 from attar.cli.verify import verify
 from attar.errors import AttarError
 
@@ -55,8 +58,11 @@ app.command()(predict)
 app.command()(export)
 app.command()(audit)
 app.command()(features)
+app.command()(squeeze)
+app.command()(relabel)
 app.command()(verify)
 app.command()(backbones)
+app.command(name="bn-report")(bn_report)
 app.command()(presets)
 app.command()(doctor)
 

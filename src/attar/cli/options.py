@@ -27,8 +27,9 @@ BackboneNames = Annotated[
     typer.Option(
         "--backbone",
         "-b",
-        help="A name of `attar backbones`, timm:NAME, torchvision:NAME, openclip:NAME/TAG, hf:ID or "
-        "py:package.module:function. Repeat it for several; options below are then given once for each, in order.",
+        help="A name of `attar backbones`, timm:NAME, torchvision:NAME, openclip:NAME/TAG, hf:ID, "
+        "py:package.module:function, or a file of attar squeeze. Repeat it for several; options below are then given "
+        "once for each, in order.",
         rich_help_panel=_BACKBONE,
     ),
 ]
@@ -106,8 +107,8 @@ class BackboneOptions:
                 name,
                 weights=None if weights == "hub" else weights,
                 image_size=image_size,
-                mean=_three(mean, "--mean"),
-                std=_three(std, "--std"),
+                mean=three(mean, "--mean"),
+                std=three(std, "--std"),
                 normalise=cast(Literal["native", "imagenet"], self.normalise),  # backbone() refuses others
                 key_map=dict(pair(text, "--key-map") for text in self.key_map or []),
                 model_args={key: value(text) for key, text in (pair(e, "--model-arg") for e in self.model_arg or [])},
@@ -161,7 +162,8 @@ def _for_each(values: Sequence[Any] | None, count: int, option: str) -> Sequence
     return values
 
 
-def _three(text: str | None, option: str) -> tuple[float, float, float] | None:
+def three(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """'.5,.5,.5' as three numbers."""
     if text is None:
         return None
     try:

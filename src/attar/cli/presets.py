@@ -18,6 +18,7 @@ def presets(json: Json = False) -> None:
     from rich.table import Table
 
     from attar.cli.show import print_json
+    from attar.compression.recovery_settings import RECOVERIES, RECOVERY_PRESETS, choose_recovery
     from attar.synthesis.presets import PRESETS, choose_settings, published_for
 
     if json:
@@ -32,7 +33,20 @@ def presets(json: Json = False) -> None:
             }
             for name, preset in PRESETS.items()
         ]
-        print_json({"presets": rows})
+        recoveries = [
+            {
+                "name": name,
+                "about": preset.about,
+                "method": preset.method,
+                "settings": {
+                    method: choose_recovery(name, method=method).model_dump()
+                    for method in RECOVERIES
+                    if preset.method in (None, method)
+                },
+            }
+            for name, preset in RECOVERY_PRESETS.items()
+        ]
+        print_json({"presets": rows, "recoveries": recoveries})
         return
     table = Table(caption="All settings of each: --json")
     for heading in ("preset", "method", "steps", "views", "what it is"):
@@ -47,3 +61,6 @@ def presets(json: Json = False) -> None:
         published = published_for(name)
         if published is not None:
             print(f"\n{name}\n{published}")
+    print(f"\n{', '.join(RECOVERIES)} (--backbone a file of attar squeeze) have presets of their own:")
+    for name, preset in RECOVERY_PRESETS.items():
+        print(f"{name:15} {preset.method or 'any':6} {preset.about}")

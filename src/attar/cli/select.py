@@ -9,11 +9,14 @@ from attar.errors import SettingsError, nearest
 
 def is_selection(method: str) -> bool:
     """Whether `method` chooses real images; SettingsError names the nearest method where there is none of that name."""
+    from attar.compression.recovery_settings import RECOVERIES
     from attar.selection import SELECTIONS
     from attar.synthesis.objectives import find_objective, objective_names
 
     if method not in SELECTIONS and find_objective(method) is None:
-        raise SettingsError(f"there is no method {method!r}", nearest(method, [*objective_names(), *SELECTIONS]))
+        raise SettingsError(
+            f"there is no method {method!r}", nearest(method, [*objective_names(), *SELECTIONS, *RECOVERIES])
+        )
     return method in SELECTIONS
 
 

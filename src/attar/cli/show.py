@@ -20,13 +20,18 @@ from attar.progress import Progress
 if TYPE_CHECKING:
     from attar.evaluation import Evaluation, Row
 
-_FIGURES = ("loss", "cosine", "worst_class")
+_FIGURES = ("loss", "cosine", "worst_class", "accuracy")
 _QUIET_SECONDS = 5
 _REAL = ("random", "centroids", "kmeans", "jpeg")
 _LEGEND = (
     "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, "
     "sub-centres: the probe on the true means of classes or of their clusters; lda, full: classifiers of all images. "
     "Gap closed: 0 is random images, 1 is all. Differences in points with their 95 % interval."
+)
+_STUDENTS_LEGEND = (
+    "Students are trained from scratch; random: real images, labelled and learned in the same way. Accuracy is that "
+    "after the last epoch; best is the highest of the tests every 10 epochs, chosen on the test images. Differences in "
+    "points with their 95 % interval."
 )
 
 
@@ -93,7 +98,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
     console = Console()
     several = len(evaluation.backbones) > 1
     for name in evaluation.tables:
-        console.print(_matrix(evaluation, name) if several else _table(evaluation, name))
+        columns = {row.evaluated_on for row in evaluation.rows if row.table == name}
+        console.print(_matrix(evaluation, name) if len(columns) > 1 else _table(evaluation, name))
     differences = [(row, other, found) for row, other, found in evaluation.differences() if not row.is_check]
     beaten = [
         f"Real images beat {row.set} on {row.evaluated_on}: {other.method} {other.accuracy:.1f} against "
@@ -109,7 +115,9 @@ def show_evaluation(evaluation: Evaluation) -> None:
     ]
     if evaluation.groups is not None:
         console.print(_groups(evaluation))
-    for text in (_LEGEND, *compared, *beaten, *evaluation.remarks):
+    trained = [row.best is not None for row in evaluation.rows]
+    legends = ([] if all(trained) else [_LEGEND]) + ([_STUDENTS_LEGEND] if any(trained) else [])
+    for text in (*legends, *compared, *beaten, *evaluation.remarks):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -127,10 +135,12 @@ def _strongest(evaluation: Evaluation, row: Row) -> Row:
 def _table(evaluation: Evaluation, name: str) -> Table:
     rows = [row for row in evaluation.rows if row.table == name]
     table = Table(title=f"{name} on {rows[0].evaluated_on}, {rows[0].n_test} test images", title_justify="left")
-    for heading in ("method", "set", "ipc", "accuracy %", "±", "95 % interval", "gap closed", "bytes"):
+    learned = any(row.best is not None for row in rows)
+    last = "best %" if learned else "gap closed"
+    for heading in ("method", "set", "ipc", "accuracy %", "±", "95 % interval", last, "bytes"):
         table.add_column(heading, justify="left" if heading in ("method", "set") else "right")
     for row in rows:
-        gap = evaluation.gap(row) if row.distilled_on else None
+        beside = row.best if learned else evaluation.gap(row) if row.distilled_on else None
         taught = f" from {row.teacher}" if row.teacher else ""
         table.add_row(
             (row.method if row.protocol == name else f"{row.method} ({row.protocol})") + taught,
@@ -139,7 +149,7 @@ def _table(evaluation: Evaluation, name: str) -> Table:
             f"{row.accuracy:.1f}",
             "" if row.ci95 is None else f"{row.std:.1f}",
             "" if row.ci95 is None else f"{row.ci95[0]:.1f} to {row.ci95[1]:.1f}",
-            "" if gap is None else f"{gap:.2f}",
+            "" if beside is None else f"{beside:.1f}" if learned else f"{beside:.2f}",
             "" if row.bytes is None else f"{row.bytes:,}",
             style="bold" if row.distilled_on else "",
         )

@@ -16,6 +16,7 @@ from attar.backbones.record import Backbone
 from attar.distilled import png_bytes
 from attar.errors import EvaluationError
 from attar.evaluation.cells import Cells, Predictions
+from attar.evaluation.checks import common_labels
 from attar.evaluation.companions import nearest_neighbour, ridge_probe, tuned_probe
 from attar.evaluation.heads import FullHead, full_head, head_fingerprint, hold_out
 from attar.evaluation.probes import adam_probe, bank_views, nearest_mean
@@ -81,9 +82,7 @@ class Bench:
 
     def labels(self, source: ImageSource) -> Int[Tensor, " images"]:
         """The source's labels in the common class order."""
-        position = {name: number for number, name in enumerate(self.classes)}
-        order = np.array([position[name] for name in source.classes])
-        return torch.from_numpy(order[source.labels])
+        return common_labels(source, self.classes)
 
     def material(self, name: str, source: ImageSource, weights: Float[np.ndarray, " images"] | None = None) -> Material:
         """`source` as something to learn from; weights are 1 where not given."""

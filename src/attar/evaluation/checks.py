@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from attar.backbones.record import Backbone
 from attar.distilled import DistilledSet
@@ -104,3 +106,9 @@ def refuse_renamed(
         "Check the names of the test folders: "
         f"{', '.join(found[:5])}{f' and {len(found) - 5} more' if len(found) > 5 else ''}.",
     )
+
+
+def common_labels(source: ImageSource, classes: Sequence[str]) -> Int[Tensor, " images"]:
+    """The source's labels as positions in `classes`."""
+    position = {name: number for number, name in enumerate(classes)}
+    return torch.from_numpy(np.array([position[name] for name in source.classes])[source.labels])

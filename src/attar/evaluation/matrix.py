@@ -55,10 +55,11 @@ class Matrix:
 def matrix(evaluation: Evaluation, protocol: str) -> Matrix:
     """The rows of `protocol`'s tables, one line for what stands in several of them."""
     lines: dict[tuple[object, ...], dict[str, Row]] = {}
-    for row in (row for row in evaluation.rows if row.table == protocol):
+    table = [row for row in evaluation.rows if row.table == protocol]
+    for row in table:
         key = (row.method, row.set, row.distilled_on, row.ipc, row.teacher)
         lines.setdefault(key, {})[row.evaluated_on] = row
-    columns = evaluation.backbones
+    columns = tuple(dict.fromkeys(row.evaluated_on for row in table))
     firsts = [next(iter(found.values())) for found in lines.values()]
     labels = [_label(row) for row in firsts]
     unique = [
@@ -80,7 +81,7 @@ def as_csv(evaluation: Evaluation) -> str:
     text = io.StringIO()
     names = ("method", "set", "distilled_on", "teacher", "evaluated_on", "table", "protocol", "ipc", "accuracy", "std")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "ci95_low", "ci95_high", "gap_closed", "n_test", "bytes"])
+    writer.writerow([*names, "ci95_low", "ci95_high", "gap_closed", "best", "n_test", "bytes"])
     for row in evaluation.rows:
         low, high = ("", "") if row.ci95 is None else (round(bound, 2) for bound in row.ci95)
         gap = evaluation.gap(row)
@@ -94,6 +95,7 @@ def as_csv(evaluation: Evaluation) -> str:
             row.protocol,
         ]
         numbers = [row.ipc, round(row.accuracy, 2), round(row.std, 2), low, high, "" if gap is None else round(gap, 3)]
+        numbers.append("" if row.best is None else round(row.best, 2))
         writer.writerow([*map(csv_text, cells), *numbers, row.n_test, row.bytes or ""])
     return text.getvalue()
 

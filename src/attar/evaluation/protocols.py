@@ -14,7 +14,7 @@
 
 The last four use the images to align two backbones, and a classifier that has seen all real images: their numbers
 stand in tables of their own. A suffix `/imagenet` says that ImageNet's mean and std were used where the backbone has
-its own. docs/protocols.md says what each is for.
+its own. docs/protocols.md says what each is for. Those of networks trained from scratch stand in student_protocols.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attar.errors import EvaluationError, nearest
+from attar.evaluation.student_protocols import STUDENT_PROTOCOLS
 from attar.linear.probe import PENALTY, TRANSFORM
 
 Kind = Literal["converged", "tuned", "ridge", "knn", "adam", "inherit-ridge", "inherit-authors", "kd", "joint"]
@@ -68,5 +69,5 @@ PROTOCOLS = {
 def protocol(name: str) -> Protocol:
     """The protocol called `name`; EvaluationError names the nearest."""
     if name not in PROTOCOLS:
-        raise EvaluationError(f"There is no protocol {name!r}.", nearest(name, PROTOCOLS))
+        raise EvaluationError(f"There is no protocol {name!r}.", nearest(name, [*PROTOCOLS, *STUDENT_PROTOCOLS]))
     return PROTOCOLS[name]

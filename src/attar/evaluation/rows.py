@@ -23,7 +23,8 @@ class Row:
     under whose table the row stands, `protocol` how its number was made; they differ for rows that the protocol doesn't
     apply to, such as `full` under lgm-probe. `teacher` is the backbone that a classifier was inherited from, `own` says
     that the set was distilled on this backbone, and `beside_ipc` is the number a class of the sets that it stands
-    beside, where that is another than its own.
+    beside, where that is another than its own. `best`, of students, is the mean of the highest accuracy in any test of
+    a training: chosen on the test images, so never the result.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Row:
     table: str = field(repr=False)
     correct: Float[np.ndarray, "sets test"] = field(repr=False)
     confusion: Int[np.ndarray, "classes classes"] = field(repr=False)
+    best: float | None = None
 
     def beside(self, protocol: str) -> str:
         """The name that `protocol` has where this row's backbone was used with the same preprocessing."""
@@ -61,12 +63,13 @@ class Row:
 
     def as_json(self) -> dict[str, object]:
         """Everything but the single predictions, percentages with two decimals."""
-        values = {name: value for name, value in vars(self).items() if name != "correct"}
+        values = {name: value for name, value in vars(self).items() if name not in ("correct", "best")}
         rounded = {name: round(values[name], 2) for name in ("accuracy", "std")}
         ci95 = None if self.ci95 is None else [round(bound, 2) for bound in self.ci95]
         per_class = [round(share, 2) for share in self.per_class]
         lists = {"distilled_on": list(self.distilled_on), "confusion": self.confusion.tolist(), "per_class": per_class}
-        return values | rounded | {"ci95": ci95} | lists
+        best = {} if self.best is None else {"best": round(self.best, 2)}
+        return values | rounded | {"ci95": ci95} | lists | best
 
 
 def make_row(

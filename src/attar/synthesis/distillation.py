@@ -110,7 +110,7 @@ def distill(
         if processes.is_first():
             Run.begin(out, identity, restart=restart)
             _note_places(run, source, plan.chunk, place, progress)
-        _see_the_same(run)
+        see_the_same(run)
         canvas = _make_canvas(settings, source, policy, place)
         _park(backbones, place)
         labels = torch.arange(len(source.classes)).repeat_interleave(settings.ipc)
@@ -192,7 +192,7 @@ def _planned(
     return backbones, plan
 
 
-def _see_the_same(run: Run) -> None:
+def see_the_same(run: Run) -> None:
     """Wait for the first process' work in the run's folder; SettingsError where another one doesn't see it."""
     processes.wait()
     if processes.any_says(run.settings() is None):

@@ -21,6 +21,8 @@ class Stream(IntEnum):
     HEADS = 4  # linear heads of gradient matching
     ORDER = 5  # the order of real images in batches, and which square of each is taken
     BATCH = 6  # views of real images in batches
+    RECOVERY = 7  # a block of recovered images: its initial noise (view 0), its view in a step (view 1)
+    STUDENT = 8  # batches that a student learns from: order, views of distilled images, mixing
 
 
 def generator(seed: int, stream: Stream, *, step: int = 0, image: int = 0, view: int = 0) -> np.random.Generator:

@@ -40,7 +40,7 @@ class Plan:
         listed = ", ".join(f"{size / 2**20:,.0f} MB {name}" for name, size in parts.items())
         return (
             f"{self.images} images, {self.views} views a step in {passes}, {self.steps} steps: about "
-            f"{_duration(self.step_seconds * self.steps)}, after {_duration(self.reading_seconds)} for the features of "
+            f"{duration(self.step_seconds * self.steps)}, after {duration(self.reading_seconds)} for the features of "
             f"the real images where they aren't cached; memory: {listed}"
         )
 
@@ -128,7 +128,7 @@ def _seconds(backbone: Backbone, side: int, views: int) -> float:
     return elapsed
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -75,7 +75,7 @@ PRESETS: dict[str, Preset] = {
 def choose_settings(preset: str = "attar", file: Path | None = None, **flags: Any) -> Settings:
     """A preset, then a TOML file, then flags that aren't None; later wins. SettingsError names what is wrong."""
     chosen = _find(preset)
-    given = _read(file) | {name: value for name, value in flags.items() if value is not None}
+    given = read_settings(file) | {name: value for name, value in flags.items() if value is not None}
     method = given.get("method", chosen.method or "sfm")
     if chosen.method not in (None, method):
         raise SettingsError(
@@ -111,7 +111,7 @@ def _find(preset: str) -> Preset:
     return PRESETS[preset]
 
 
-def _read(file: Path | None) -> dict[str, Any]:
+def read_settings(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Remakes the tables on networks trained from scratch in docs/results.md with the commands that users type.
+#
+#     benchmarks/scratch.sh OUT squeeze          # one network with labels, one without, on the same images
+#     benchmarks/scratch.sh OUT sets             # SRe2L, CDA, SC-DD, RDED at 10 and 50 images a class
+#     benchmarks/scratch.sh OUT students         # one post-training for all, hard and soft labels, three seeds
+#     benchmarks/scratch.sh OUT both             # these sets on frozen backbones, SFM's images for the students
+#
+# Finished parts are not repeated. Assets are found by ATTAR_ASSETS, else ../shared/assets. Lengths are those of two
+# CPU cores; EPOCHS, STEPS and SSL_EPOCHS make them longer, ARCH another network.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=$1; shift
+assets=${ATTAR_ASSETS:-../shared/assets}
+train=$assets/data/cifar10/train.npz
+test=$assets/data/cifar10/test.npz
+attar=${ATTAR:-.venv/bin/attar}
+arch=${ARCH:-cifar_resnet20}
+mkdir -p "$out"
+
+squeeze() {
+    $attar squeeze "$train" --arch "$arch" --precision bf16 --epochs "${EPOCHS:-60}" --out "$out/supervised.safetensors"
+    $attar squeeze "$train" --arch "$arch" --precision bf16 --epochs "${SSL_EPOCHS:-60}" --ssl simclr --out "$out/simclr.safetensors"
+    $attar bn-report "$out/simclr.safetensors" "$out/supervised.safetensors" --out "$out/bn"
+}
+
+sets() {
+    local ipc method
+    for ipc in 10 50; do
+        for method in sre2l cda; do
+            $attar distill "$train" --method $method --backbone "$out/supervised.safetensors" --ipc $ipc --steps "${STEPS:-500}" --precision bf16 --out "$out/$method-$ipc"
+        done
+        $attar distill "$train" --method scdd --backbone "$out/simclr.safetensors" --ipc $ipc --steps "${STEPS:-500}" --precision bf16 --out "$out/scdd-$ipc"
+        $attar distill "$train" --method rded --backbone "$out/supervised.safetensors" --ipc $ipc --out "$out/rded-$ipc"
+    done
+}
+
+students() {
+    local ipc epochs
+    for ipc in 10 50; do
+        epochs=$((ipc == 10 ? 150 : 40))
+        $attar evaluate "$out"/{sre2l,cda,scdd,rded}-$ipc --train "$train" --test "$test" --student "$arch" \
+            --teacher "$out/supervised.safetensors" -p "hard-rded/epochs=$epochs" -p "soft-rded/epochs=$epochs" \
+            --precision bf16 --out "$out/students-$ipc"
+        $attar evaluate "$out"/scdd-$ipc --train "$train" --test "$test" --student "$arch" \
+            --teacher "$out/simclr.safetensors" -p "soft-rded/epochs=$epochs" --precision bf16 --out "$out/students-$ipc-own-teacher"
+    done
+}
+
+both() {
+    $attar distill "$train" --backbone cifar_resnet20 --weights "$assets/weights/cifar_resnet20.safetensors" --preset fast --ipc 10 --out "$out/sfm-10"
+    $attar evaluate "$out"/{sfm,scdd,sre2l,cda,rded}-10 --train "$train" --test "$test" \
+        --backbone cifar_resnet20 --weights "$assets/weights/cifar_resnet20.safetensors" \
+        --backbone cifar_resnet56 --weights "$assets/weights/cifar_resnet56.safetensors" \
+        --backbone "$out/simclr.safetensors" --weights hub \
+        -p probe-v1 -p hard-rded/epochs=150 -p soft-rded/epochs=150 --student "$arch" \
+        --teacher "$out/supervised.safetensors" --precision fp32 --out "$out/both"
+}
+
+for part in "$@"; do
+    case $part in
+    squeeze | sets | students | both) "$part" ;;
+    *) echo "unknown part $part" >&2; exit 2 ;;
+    esac
+done

@@ -1,0 +1,56 @@
+"""`attar distill` where its method recovers images from a squeezed network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attar.errors import SettingsError
+
+if TYPE_CHECKING:
+    from attar.backbones.squeezed import Squeezed
+    from attar.compression.recovery_settings import RecoverySettings
+    from attar.distilled import DistilledSet
+    from attar.images import ImageSource
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What was asked for: settings, and the network to recover from."""
+
+    settings: RecoverySettings
+    squeezed: Squeezed
+
+    def make(self, source: ImageSource, target: Path, number: int, **where: Any) -> DistilledSet:
+        """Set `number` of those with consecutive seeds."""
+        from attar.compression.recover import recover
+
+        chosen = self.settings.model_copy(update={"seed": self.settings.seed + number})
+        return recover(source, self.squeezed, target, settings=chosen, **where)
+
+    def words(self) -> list[str]:
+        """What `attar evaluate` is told to train the network's like on the set, with its soft labels."""
+        student = self.squeezed.record.architecture
+        return ["--protocol", "soft-rded", "--student", student, "--teacher", self.squeezed.name]
+
+
+def open_recovery(
+    preset: str, file: Path | None, flags: Mapping[str, Any], backbones: Sequence[str], unused: Mapping[str, object]
+) -> Recovery:
+    """SettingsError where options without a meaning here were given (not None), or several networks."""
+    from attar.backbones.squeezed import read_squeezed
+    from attar.compression.recovery_settings import choose_recovery
+
+    chosen = choose_recovery(preset, file, **flags)
+    given = [option for option, value in unused.items() if value is not None]
+    if given:
+        raise SettingsError(
+            f"{chosen.method} takes no {', '.join(given)}", "the squeezed network says all of that: leave it out"
+        )
+    if len(backbones) > 1:
+        raise SettingsError(
+            f"{chosen.method} recovers from one network, not {len(backbones)}", "make a set for each of them"
+        )
+    return Recovery(chosen, read_squeezed(backbones[0]))

@@ -1,0 +1,52 @@
+"""`attar evaluate` with networks trained from scratch."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from attar.backbones.squeezed import read_squeezed
+from pupils import a_set, a_teacher
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def command(tmp_path, train, test_images) -> list[object]:
+    """Students on a set, taught by a network, without a backbone."""
+    a_set(tmp_path / "x")
+    a_teacher(tmp_path / "t.safetensors")
+    images = ["--test", test_images, "--train", train, "--device", "cpu"]
+    return ["evaluate", tmp_path / "x", *images, "--student", "convnet3", "--seeds", 1]
+
+
+def test_a_table_shows_the_last_epoch_and_the_best(tmp_path, attar, command):
+    teacher = tmp_path / "t.safetensors"
+    code, out, err = attar(*command, "-p", "soft-rded/epochs=2", "--teacher", teacher, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert "soft-rded/epochs=2 on convnet3" in out and "best %" in out and "random" in out and "gap closed" not in out
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {row["method"] for row in document["rows"]} == {"sfm", "random"}
+    assert document["teacher"]["fingerprint"] == read_squeezed(teacher).fingerprint
+    code, out, err = attar(*command, "-p", "soft-rded/epochs=2", "--teacher", teacher, "--json")
+    assert code == 0 and "0 cells computed" in err
+    assert json.loads(out)["rows"] == document["rows"]
+
+
+def test_several_students_make_a_matrix(attar, command):
+    code, out, err = attar(*command, "--student", "cifar_resnet20", "-p", "hard-rded/epochs=1")
+    assert code == 0, err
+    assert "convnet3" in out and "cifar_resnet20" in out and "others" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["-p", "soft-rded"], "--teacher"), ([], "--backbone"), (["-p", "hard-rdde"], "hard-rded")],
+)
+def test_what_is_missing_is_one_sentence(attar, command, words, said):
+    code, _, err = attar(*command, *words)
+    assert code == 2 and said in err
