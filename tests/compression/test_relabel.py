@@ -321,6 +321,13 @@ def test_the_teacher_answers_by_what_it_learnt_not_by_the_batch():
     assert replace(network).fingerprint == before
 
 
+def test_a_teacher_in_training_mode_is_refused():
+    careless = teacher()
+    careless.network.train()
+    with pytest.raises(EvaluationError, match="tiny is in training mode"):
+        teacher_logits(careless, torch.rand(2, 3, SIDE, SIDE))
+
+
 def test_impossible_numbers_are_refused(made):
     for changes in ({"epochs": 0}, {"batch": 0}, {"seed": -1}):
         with pytest.raises(SettingsError, match="can't be labelled"):

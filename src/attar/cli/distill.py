@@ -108,7 +108,7 @@ def distill(
     from attar.cli.recover import open_recovery
     from attar.cli.select import is_selection, refuse_unused
     from attar.cli.show import Shown, print_json, speaks
-    from attar.compression.recovery_settings import is_recovery
+    from attar.compression.recovery_settings import RECOVERY_PRESETS, is_recovery
     from attar.errors import SettingsError
     from attar.synthesis.presets import published_for
 
@@ -139,6 +139,8 @@ def distill(
         }
         recovery = open_recovery(preset, settings, flags, backbone, unused)
         make, words = recovery.make, recovery.words()
+        figures = RECOVERY_PRESETS[preset].published
+        notes.append(None if figures is None else figures.text)
     else:
         chosen = attar.choose_settings(preset, settings, **flags)
         selecting = is_selection(chosen.method)

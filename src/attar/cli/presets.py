@@ -43,6 +43,7 @@ def presets(json: Json = False) -> None:
                     for method in RECOVERIES
                     if preset.method in (None, method)
                 },
+                "published": None if preset.published is None else asdict(preset.published),
             }
             for name, preset in RECOVERY_PRESETS.items()
         ]
@@ -64,3 +65,6 @@ def presets(json: Json = False) -> None:
     print(f"\n{', '.join(RECOVERIES)} (--backbone a file of attar squeeze) have presets of their own:")
     for name, preset in RECOVERY_PRESETS.items():
         print(f"{name:15} {preset.method or 'any':6} {preset.about}")
+    for name, preset in RECOVERY_PRESETS.items():
+        if preset.published is not None:
+            print(f"\n{name}\n{preset.published.text}")

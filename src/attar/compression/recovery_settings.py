@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attar.errors import SettingsError, nearest
+from attar.synthesis import published
 from attar.synthesis.presets import Preset, read_settings
 
 RECOVERIES = ("scdd", "sre2l", "cda")
@@ -99,30 +100,46 @@ RECOVERY_PRESETS: dict[str, Preset] = {
     "attar": Preset("the default", {"steps": 1000}, _ATTAR),
     "fast": Preset("close to attar in a fifth of the steps", {"steps": 200}, _ATTAR),
     "paper": Preset("the authors' settings for ImageNet-1k, for any data", {}, _PAPER),
-    "sre2l-in1k": Preset("the authors' ImageNet-1k", {"method": "sre2l", **_PAPER["sre2l"], **_LARGE}),
+    "sre2l-in1k": Preset(
+        "the authors' ImageNet-1k",
+        {"method": "sre2l", **_PAPER["sre2l"], **_LARGE},
+        published=published.SRE2L_IMAGENET_1K,
+    ),
     "sre2l-tiny": Preset(
         "the authors' Tiny-ImageNet",
         {"method": "sre2l", "lr": 0.1, "bn_weight": 1.0, "steps": 4000, **_TINY, "roll_low": -4},
+        published=published.SRE2L_TINY,
     ),
     "sre2l-cifar100": Preset(
-        "the authors' CIFAR-100", {"method": "sre2l", "lr": 0.25, "bn_weight": 0.01, "steps": 1000, **_CIFAR}
+        "the authors' CIFAR-100",
+        {"method": "sre2l", "lr": 0.25, "bn_weight": 0.01, "steps": 1000, **_CIFAR},
+        published=published.SRE2L_CIFAR_100,
     ),
-    "cda-in1k": Preset("the authors' ImageNet-1k", {"method": "cda", **_PAPER["cda"], **_LARGE}),
+    "cda-in1k": Preset(
+        "the authors' ImageNet-1k", {"method": "cda", **_PAPER["cda"], **_LARGE}, published=published.CDA_IMAGENET_1K
+    ),
     "cda-tiny": Preset(
         "the authors' Tiny-ImageNet",
         {"method": "cda", "lr": 0.4, "bn_weight": 0.05, "steps": 4000, **_CDA, **_TINY},
+        published=published.CDA_TINY,
     ),
     "cda-in21k": Preset(
         "the authors' ImageNet-21k",
         {"method": "cda", "lr": 0.05, "bn_weight": 0.25, "steps": 2000, **_CDA, **_LARGE},
+        published=published.CDA_IMAGENET_21K,
     ),
-    "scdd-in1k": Preset("the authors' ImageNet-1k", {"method": "scdd", **_PAPER["scdd"], **_LARGE}),
+    "scdd-in1k": Preset(
+        "the authors' ImageNet-1k", {"method": "scdd", **_PAPER["scdd"], **_LARGE}, published=published.SCDD_IMAGENET_1K
+    ),
     "scdd-tiny": Preset(
         "the authors' Tiny-ImageNet, as far as known: bn_weight and steps are ours",
         {"method": "scdd", "lr": 0.6, "bn_weight": 0.05, "steps": 1000, **_TINY},
+        published=published.SCDD_TINY,
     ),
     "scdd-cifar100": Preset(
-        "the authors' CIFAR-100", {"method": "scdd", "lr": 0.4, "bn_weight": 0.005, "steps": 1000, **_CIFAR}
+        "the authors' CIFAR-100",
+        {"method": "scdd", "lr": 0.4, "bn_weight": 0.005, "steps": 1000, **_CIFAR},
+        published=published.SCDD_CIFAR_100,
     ),
 }
 

@@ -69,8 +69,13 @@ def relabel(
 def teacher_logits(teacher: Squeezed, images: Float[Tensor, "n 3 side side"]) -> Float16[Tensor, "n classes"]:
     """The teacher's answers to images in 0..1 of its side, in the order of its own classes and without temperature.
 
-    EvaluationError where an answer is not finite in fp16.
+    EvaluationError where the teacher is in training mode, or an answer is not finite in fp16.
     """
+    if teacher.network.training:
+        raise EvaluationError(
+            f"the teacher {teacher.name} is in training mode: its answers would hang on each other",
+            "Call .eval() on it.",
+        )
     with torch.no_grad():
         logits = torch.cat([teacher.logits(part).half() for part in images.split(_CHUNK)])
     if not logits.isfinite().all():

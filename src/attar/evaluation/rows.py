@@ -24,7 +24,7 @@ class Row:
     apply to, such as `full` under lgm-probe. `teacher` is the backbone that a classifier was inherited from, `own` says
     that the set was distilled on this backbone, and `beside_ipc` is the number a class of the sets that it stands
     beside, where that is another than its own. `best`, of students, is the mean of the highest accuracy in any test of
-    a training: chosen on the test images, so never the result.
+    a training: chosen on the test images, so never the result; `students` are the accuracies of each, in percent.
     """
 
     method: str
@@ -46,6 +46,7 @@ class Row:
     correct: Float[np.ndarray, "sets test"] = field(repr=False)
     confusion: Int[np.ndarray, "classes classes"] = field(repr=False)
     best: float | None = None
+    students: tuple[float, ...] = ()
 
     def beside(self, protocol: str) -> str:
         """The name that `protocol` has where this row's backbone was used with the same preprocessing."""
@@ -63,13 +64,15 @@ class Row:
 
     def as_json(self) -> dict[str, object]:
         """Everything but the single predictions, percentages with two decimals."""
-        values = {name: value for name, value in vars(self).items() if name not in ("correct", "best")}
+        values = {name: value for name, value in vars(self).items() if name not in ("correct", "best", "students")}
         rounded = {name: round(values[name], 2) for name in ("accuracy", "std")}
         ci95 = None if self.ci95 is None else [round(bound, 2) for bound in self.ci95]
         per_class = [round(share, 2) for share in self.per_class]
         lists = {"distilled_on": list(self.distilled_on), "confusion": self.confusion.tolist(), "per_class": per_class}
-        best = {} if self.best is None else {"best": round(self.best, 2)}
-        return values | rounded | {"ci95": ci95} | lists | best
+        trained = (
+            {} if self.best is None else {"best": round(self.best, 2), "students": np.round(self.students, 2).tolist()}
+        )
+        return values | rounded | {"ci95": ci95} | lists | trained
 
 
 def make_row(

@@ -127,6 +127,7 @@ class StudentBench:
             own=False,
             beside_ipc=None,
             best=float(np.mean(best)),
+            students=tuple(float(100 * np.mean(one.last == labels)) for students in results for one in students),
             **fields,
         )
 

@@ -91,18 +91,7 @@ def published_for(preset: str) -> str | None:
     Raises SettingsError where there is no such preset.
     """
     figures = _find(preset).published
-    if figures is None:
-        return None
-    images = "1 image" if figures.ipc == 1 else f"{figures.ipc} images"
-    accuracy = ", ".join(f"{backbone} {percent:.1f} %" for backbone, percent in (figures.accuracy or {}).items())
-    row = f"{figures.data} with {images} a class ({figures.source})"
-    took = f"time {_amount(figures.hours, 'hours')}; memory {_amount(figures.gigabytes, 'GB')}"
-    first = f"Published for {row}: top-1 by {figures.protocol} {accuracy or 'unknown'}; {took}."
-    return " ".join([first, *figures.remarks])
-
-
-def _amount(figure: float | None, unit: str) -> str:
-    return "unknown" if figure is None else f"{figure:g} {unit}"
+    return None if figures is None else figures.text
 
 
 def _find(preset: str) -> Preset:
@@ -112,6 +101,7 @@ def _find(preset: str) -> Preset:
 
 
 def read_settings(file: Path | None) -> dict[str, Any]:
+    """The table in a TOML file, empty without one; SettingsError where it can't be read."""
     if file is None:
         return {}
     try:
