@@ -29,7 +29,7 @@ from attar.backbones.squeezed import Squeezed, read_squeezed
 from attar.cli.show import Shown
 from attar.compression.prune import pruned
 from attar.devices import pick_device
-from attar.evaluation.student_plan import common_labels
+from attar.evaluation.checks import common_labels
 from attar.evaluation.student_protocols import student_protocol
 from attar.evaluation.students import Unseen, train_student
 from attar.features import read_squares

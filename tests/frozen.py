@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from attar.backbones.architectures import Classifier
-from attar.backbones.squeezed import Squeezed, SqueezeRecord
-from small import CLASSES
+from attar.backbones.squeezed import Squeezed
+from small import CLASSES, squeeze_record
 
 
 def body(seed: int = 0, norms: int = 2) -> nn.Sequential:
@@ -30,20 +30,6 @@ def squeezed(seed: int = 0, *, classes: tuple[str, ...] = CLASSES, norms: int = 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = Classifier(body(seed, norms), 5 if norms == 1 else 7, len(classes))
-    record = {
-        "architecture": "convnet3",
-        "stem": "native",
-        "side": 8,
-        "mean": (0.5, 0.4, 0.3),
-        "std": (0.3, 0.25, 0.2),
-        "classes": classes,
-        "titles": classes,
-        "ssl": "simclr",
-        "epochs": 1,
-        "data": "noise",
-        "data_fingerprint": "f" * 64,
-        "head": "none",
-        "held_out_accuracy": 90.0,
-        "attar_version": "0",
-    }
-    return Squeezed("tiny", network.eval().requires_grad_(False), SqueezeRecord(**(record | about)), frozenset())
+    usual = {"mean": (0.5, 0.4, 0.3), "std": (0.3, 0.25, 0.2), "ssl": "simclr", "held_out_accuracy": 90.0}
+    record = squeeze_record(classes, **(usual | about))
+    return Squeezed("tiny", network.eval().requires_grad_(False), record, frozenset())

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from attar.backbones.architectures import Classifier, make_classifier
-from attar.backbones.squeezed import Squeezed, SqueezeRecord, write_squeezed
+from attar.backbones.squeezed import Squeezed, write_squeezed
 from attar.compression.views import Recipe
 from attar.distilled import DistilledSet, Origin, write
 from attar.evaluation.student_protocols import Schedule
 from attar.features import read_squares
-from small import CLASSES, coloured, manifest
+from small import CLASSES, coloured, manifest, squeeze_record
 
 SIDE = 8
 
@@ -41,22 +41,7 @@ def a_teacher(out: Path, *, classes=CLASSES, seed: int = 0, train_hashes=frozens
     with torch.no_grad():
         network.head.weight.copy_(30 * network.head.weight[order])
         network.head.bias.copy_(network.head.bias[order])
-    record = SqueezeRecord(
-        architecture="convnet3",
-        stem="native",
-        side=SIDE,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.3, 0.3, 0.3),
-        classes=tuple(classes),
-        titles=tuple(classes),
-        ssl="none",
-        epochs=1,
-        data="coloured",
-        data_fingerprint="d",
-        head="sgd",
-        held_out_accuracy=None,
-        attar_version="0",
-    )
+    record = squeeze_record(classes, side=SIDE)
     return write_squeezed(out, network, record, train_hashes)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from attar.backbones import Backbone
 from attar.backbones.record import freeze
+from attar.backbones.squeezed import SqueezeRecord
 from attar.distilled import Manifest, Origin
 from attar.images import ArraySource
 
@@ -74,3 +75,24 @@ def manifest(classes=CLASSES, titles=None, **changes) -> Manifest:
         "files": {},
     }
     return Manifest(**(values | changes))
+
+
+def squeeze_record(classes=CLASSES, **changes) -> SqueezeRecord:
+    """What a squeezed network for images of 8 pixels says of itself."""
+    values = {
+        "architecture": "convnet3",
+        "stem": "native",
+        "side": 8,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.3, 0.3, 0.3),
+        "classes": tuple(classes),
+        "titles": tuple(classes),
+        "ssl": "none",
+        "epochs": 1,
+        "data": "coloured",
+        "data_fingerprint": "d" * 64,
+        "head": "trained",
+        "held_out_accuracy": None,
+        "attar_version": "0",
+    }
+    return SqueezeRecord(**(values | changes))

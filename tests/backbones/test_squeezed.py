@@ -13,13 +13,13 @@ import attar
 from attar.backbones.architectures import make_classifier
 from attar.backbones.squeezed import (
     Squeezed,
-    SqueezeRecord,
     is_squeezed,
     read_squeezed,
     state_hash,
     write_squeezed,
 )
 from attar.errors import BackboneError
+from small import squeeze_record
 
 
 def squeezed(path: Path, seed: int = 0) -> Squeezed:
@@ -27,21 +27,8 @@ def squeezed(path: Path, seed: int = 0) -> Squeezed:
     network = make_classifier("convnet3", 3, side=9, seed=seed)
     with torch.no_grad():
         network.train()(torch.randn(11, 3, 9, 9, generator=torch.Generator().manual_seed(seed)))
-    record = SqueezeRecord(
-        architecture="convnet3",
-        stem="native",
-        side=9,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.2, 0.3, 0.4),
-        classes=("ant", "bee", "cow"),
-        titles=("Ant", "Bee", "Cow"),
-        ssl="none",
-        epochs=1,
-        data="pets",
-        data_fingerprint="d" * 64,
-        head="trained",
-        held_out_accuracy=90.0,
-        attar_version="0",
+    record = squeeze_record(
+        side=9, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), titles=("Ant", "Bee", "Cow"), held_out_accuracy=90.0
     )
     return write_squeezed(path, network, record, frozenset({hashlib.sha256(b"pixels").digest()}))
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import nn
 
 from attar.backbones.architectures import make_classifier
-from attar.backbones.squeezed import SqueezeRecord, read_squeezed, write_squeezed
-from small import CLASSES
+from attar.backbones.squeezed import read_squeezed, write_squeezed
+from small import squeeze_record
 
 
 def write_network(path: Path, seed: int, architecture: str = "convnet3") -> Path:
@@ -21,22 +21,7 @@ def write_network(path: Path, seed: int, architecture: str = "convnet3") -> Path
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean *= 1 + seed
-    record = SqueezeRecord(
-        architecture=architecture,
-        stem="native",
-        side=8,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.3, 0.3, 0.3),
-        classes=CLASSES,
-        titles=CLASSES,
-        ssl="none",
-        epochs=1,
-        data="noise",
-        data_fingerprint=str(seed),
-        head="trained",
-        held_out_accuracy=None,
-        attar_version="0",
-    )
+    record = squeeze_record(architecture=architecture, data_fingerprint=str(seed))
     write_squeezed(path, network, record, frozenset())
     return path
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from attar.backbones.architectures import make_classifier
-from attar.backbones.squeezed import SqueezeRecord, write_squeezed
+from attar.backbones.squeezed import write_squeezed
 from attar.distilled import write
-from small import CLASSES, manifest
+from small import manifest, squeeze_record
 
 SIDE = 32
 
@@ -26,11 +26,7 @@ def made(tmp_path) -> Path:
 @pytest.fixture
 def teacher(tmp_path) -> Path:
     network = make_classifier("convnet3", 3, side=SIDE, stem="native", seed=0).eval()
-    record = SqueezeRecord(
-        architecture="convnet3", stem="native", side=SIDE, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), classes=CLASSES,
-        titles=CLASSES, ssl="none", epochs=0, data="pets", data_fingerprint="d" * 64, head="linear",
-        held_out_accuracy=None, attar_version="0",
-    )  # fmt: skip
+    record = squeeze_record(side=SIDE)
     write_squeezed(tmp_path / "net.safetensors", network, record, frozenset())
     return tmp_path / "net.safetensors"
 

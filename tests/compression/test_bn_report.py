@@ -12,7 +12,7 @@ from scipy import stats
 from torch import nn
 
 from attar.backbones.architectures import Classifier, make_classifier
-from attar.backbones.squeezed import Squeezed, SqueezeRecord, state_hash
+from attar.backbones.squeezed import Squeezed, state_hash
 from attar.compression import bn_items
 from attar.compression.bn_items import ITEMS
 from attar.compression.bn_report import Comparison, Report, bn_report
@@ -21,23 +21,13 @@ from attar.compression.rescale import rescaled_like
 from attar.errors import BackboneError
 from attar.images import ArraySource
 from attar.synthesis.draws import Stream, generator
+from small import squeeze_record
 
-ABOUT = {"architecture": "tiny", "stem": "native", "side": 8, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+ABOUT = {"architecture": "tiny", "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
 
 def squeezed(name: str, network: Classifier, **about) -> Squeezed:
-    record = SqueezeRecord(
-        **(ABOUT | about),
-        classes=("ant", "bee", "cow"),
-        titles=("ant", "bee", "cow"),
-        ssl="none",
-        epochs=1,
-        data="noise",
-        data_fingerprint="f" * 64,
-        head="trained",
-        held_out_accuracy=None,
-        attar_version="0",
-    )
+    record = squeeze_record(**(ABOUT | about))
     return Squeezed(name, network.eval().requires_grad_(False), record, frozenset())
 
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from attar.backbones.architectures import Classifier, make_classifier
 from attar.backbones.cifar_resnet import Block
-from attar.backbones.squeezed import SqueezeRecord, state_hash, write_squeezed
+from attar.backbones.squeezed import state_hash, write_squeezed
 from attar.compression.prune import pruned
 from attar.distilled import write
 from attar.errors import BackboneError, SettingsError
 from attar.features import read_squares
-from small import CLASSES, coloured, manifest, save_npz
+from small import CLASSES, coloured, manifest, save_npz, squeeze_record
 
 
 def drawn(network: Classifier, seed: int = 0) -> Classifier:
@@ -119,22 +119,7 @@ def test_other_networks_and_shares_are_refused_in_one_sentence():
 
 
 def test_the_example_runs_and_tells_what_pruning_costs_and_what_repairs_it(tmp_path, monkeypatch):
-    record = SqueezeRecord(
-        architecture="convnet3",
-        stem="native",
-        side=8,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.3, 0.3, 0.3),
-        classes=CLASSES[::-1],
-        titles=CLASSES[::-1],
-        ssl="none",
-        epochs=1,
-        data="coloured",
-        data_fingerprint="f" * 64,
-        head="trained",
-        held_out_accuracy=None,
-        attar_version="0",
-    )
+    record = squeeze_record(CLASSES[::-1])
     network = drawn(make_classifier("convnet3", 3, side=8))
     whole = write_squeezed(tmp_path / "net.safetensors", network, record, frozenset())
     images = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from attar.backbones.architectures import Classifier
-from attar.backbones.squeezed import Squeezed, SqueezeRecord
+from attar.backbones.squeezed import Squeezed
 from attar.compression import relabel as module
 from attar.compression import soft_labels
 from attar.compression.relabel import relabel, reordered, teacher_logits
@@ -26,7 +26,7 @@ from attar.distilled import DistilledSet, load, write
 from attar.errors import EvaluationError, FileError, SettingsError
 from attar.progress import Progress
 from attar.tensors import read_tensors
-from small import CLASSES, manifest
+from small import CLASSES, manifest, squeeze_record
 
 SIDE, COUNT, BATCH = 8, 7, 3
 RECIPE = Recipe(SIDE, mix="cutmix")
@@ -42,11 +42,9 @@ def teacher(classes=CLASSES, *, seed=0, side=SIDE, scale=1.0) -> Squeezed:
     norm.running_mean.fill_(0.3)
     norm.num_batches_tracked.fill_(1)
     network.head.weight.data *= scale
-    record = SqueezeRecord(
-        architecture="tiny", stem="small", side=side, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), classes=tuple(classes),
-        titles=tuple(classes), ssl="none", epochs=1, data="pets", data_fingerprint="d" * 64, head="linear",
-        held_out_accuracy=50.0, attar_version="0",
-    )  # fmt: skip
+    record = squeeze_record(
+        classes, architecture="tiny", stem="small", side=side, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
+    )
     return Squeezed("tiny", network.eval().requires_grad_(False), record, frozenset())
 
 
