@@ -10,7 +10,11 @@ install_import_hook("attar", "beartype.beartype")
 
 from pathlib import Path  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+hypothesis.settings.register_profile("attar", deadline=None)  # no test is timed
+hypothesis.settings.load_profile("attar")
 
 
 def _assets() -> Path | None:

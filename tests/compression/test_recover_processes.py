@@ -27,8 +27,9 @@ def test_two_processes_make_the_images_of_one(tmp_path):
         made(torch.randn(11, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     network = write_squeezed(tmp_path / "net.safetensors", made, squeezed().record, frozenset())
     train = save_npz(coloured(5), tmp_path / "train.npz")
-    alone = recover(attar.open(str(train)), network, tmp_path / "1", settings=choose_recovery(steps=13, ipc=3))
-    launched("distill", train, "--method", "scdd", "-b", network.name, "--steps", 13, "--ipc", 3, "-o", tmp_path / "2")
+    alone = recover(attar.open(str(train)), network, tmp_path / "1", settings=choose_recovery(steps=13, ipc=3, block=3))
+    words = ["--method", "scdd", "-b", network.name, "--steps", 13, "--ipc", 3, "--set", "block=3"]
+    launched("distill", train, *words, "-o", tmp_path / "2")
     together = attar.load(tmp_path / "2")
     assert alone.images.tobytes() == together.images.tobytes() and len(alone) == 9
     assert alone.manifest.settings == together.manifest.settings

@@ -65,7 +65,7 @@ def test_on_the_head_s_own_backbone_the_head_comes_back(kind: str):
 
 
 @given(order=st.permutations(range(IMAGES)), turn=st.permutations(range(VIEWS)), scale=st.floats(0.1, 10))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_neither_order_nor_brightness_of_features_matter(order: list[int], turn: list[int], scale: float):
     x, y, classifier = problem()
     head = ConvergedProbe(Scaling("l2"), classifier)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 from sklearn.metrics import roc_auc_score
@@ -69,7 +69,6 @@ def test_structural_similarity_is_the_published_formula():
     np.testing.assert_allclose(ssim(torch.from_numpy(x), torch.from_numpy(x)).numpy(), 1, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(gain=st.floats(0.5, 1.5), shift=st.floats(-0.2, 0.2))
 def test_brightness_and_contrast_change_no_equalised_picture(gain, shift):
     picture = torch.rand(1, 11, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -105,7 +104,6 @@ def test_p_values_count_the_held_out_scores_that_are_as_large():
     assert p_values(np.array([5.0, 3.0, 2.5, 0.0]), np.array([1.0, 3.0, 2.0])).tolist() == [0.25, 0.5, 0.5, 1.0]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=23))
 def test_discoveries_are_those_of_scipy(p):
     adjusted = false_discovery_control(np.array(p))
