@@ -40,6 +40,13 @@ def test_the_small_stem_keeps_the_resolution():
     assert default_stem("mobilenetv2_100", 32) == "native"
 
 
+@pytest.mark.parametrize("name", ["resnet18d", "resnet26t", "resnet50s"])
+def test_deep_stems_stay_as_they_are(name: str):
+    assert default_stem(name, 32) == "native"
+    with pytest.raises(BackboneError, match="no small stem"):
+        make_classifier(name, 3, side=32, stem="small")
+
+
 @pytest.mark.parametrize(
     ("name", "side", "dim"),
     [("convnet3", 32, 2048), ("convnet6", 224, 1152), ("convnet4", 64, 2048), ("cifar_resnet20", 32, 64)],

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import attar
 from attar.backbones.architectures import make_classifier
+from attar.backbones.load import body_of
 from attar.backbones.squeezed import (
     Squeezed,
     is_squeezed,
@@ -18,8 +19,8 @@ from attar.backbones.squeezed import (
     state_hash,
     write_squeezed,
 )
-from attar.errors import BackboneError
-from small import squeeze_record
+from attar.errors import BackboneError, EvaluationError
+from small import coloured, squeeze_record
 
 
 def squeezed(path: Path, seed: int = 0) -> Squeezed:
@@ -53,6 +54,24 @@ def test_the_file_is_a_backbone_without_the_head(tmp_path):
     torch.testing.assert_close(net.network.head(backbone(images)), net.logits(images))
     by_hand = (images - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     torch.testing.assert_close(net.normalised(images), by_hand)
+
+
+def test_the_body_is_known_by_the_fingerprint_of_the_backbone(tmp_path):
+    net = squeezed(tmp_path / "net.safetensors")
+    backbone = attar.backbone(str(tmp_path / "net.safetensors"))
+    assert body_of(net).fingerprint == backbone.fingerprint
+    assert backbone.train_hashes == net.train_hashes
+    assert attar.backbone(str(tmp_path / "net.safetensors"), weights="random").train_hashes == frozenset()
+
+
+def test_a_backbone_that_learned_from_test_images_is_refused_by_evaluate(tmp_path):
+    test = coloured(4, seed=8)
+    net = squeezed(tmp_path / "net.safetensors")
+    write_squeezed(tmp_path / "net.safetensors", net.network, net.record, frozenset(test.hashes()[:3]))
+    backbone = attar.backbone(str(tmp_path / "net.safetensors"))
+    made = attar.select(coloured(5), backbone, tmp_path / "set", method="random", ipc=1)
+    with pytest.raises(EvaluationError, match="3 of 12 test images are exact copies"):
+        attar.evaluate([made], test=test, train=None, backbone=backbone, protocols=["probe-v1/centre"])
 
 
 def test_random_weights_are_not_those_of_the_file(tmp_path):

@@ -37,7 +37,7 @@ def test_it_prints_layers_sums_caveat_and_verdict(attar, pair, tmp_path):
     for told in ("ssl | sup", "H(v)", "D(ln v)", "|dR/dx|", "BatchNorm divides it out", "different images"):
         assert told in shown
     verdict = "ssl has higher entropy than sup on 3 of 3 layers in the means (p = 0.25)"
-    assert verdict in shown and "neither network is shown to be more informative" in shown
+    assert verdict in shown and "too few layers to tell them from chance" in shown
     document = json.loads((tmp_path / "report" / "bn-report.json").read_text())
     assert document["items"]["spread_mean"]["first_higher"] == 3 and document["layers"][0] == "body.1"
     with Image.open(tmp_path / "report" / "bn-report.png") as picture:
@@ -74,3 +74,12 @@ def test_other_architectures_and_overwriting_are_refused(attar, pair, tmp_path):
     assert code == 2 and "one of the two networks" in err
     code, _, err = attar("bn-report", pair[0], tmp_path / "missing.safetensors")
     assert code == 2 and "attar squeeze" in err
+
+
+def test_no_file_is_replaced_by_a_rescaled_network(tmp_path, attar, pair):
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(b"mine")
+    for target in (mine, tmp_path / "mine.pth"):
+        code, _, err = attar("bn-report", *pair, "--rescale-to", target)
+        assert code == 2 and "name a new one" in err.lower()
+    assert mine.read_bytes() == b"mine" and not (tmp_path / "mine.pth").exists()

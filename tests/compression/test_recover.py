@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch import nn
 
 import attar
+from attar.backbones.load import body_of
 from attar.backbones.squeezed import state_hash
 from attar.compression import recover as recovering
 from attar.compression.block import Block
@@ -93,7 +96,8 @@ def test_a_run_makes_a_set_that_says_how_it_was_made(tmp_path, whole):
     assert made.labels.tolist() == [0, 0, 1, 1, 2, 2] and made.images.shape == (6, 3, 8, 8)
     record = made.manifest
     assert record.method == "scdd" and record.settings["steps"] == STEPS and record.settings["roll_high"] == 4
-    assert record.backbones[0].fingerprint == network.fingerprint and record.image_side == 8
+    assert record.settings["backbone_fingerprint"] == network.fingerprint and record.image_side == 8
+    assert record.backbones[0].fingerprint == body_of(network).fingerprint
     assert record.data.fingerprint == coloured(5).fingerprint and len(made.train_hashes) == 15
     assert state_hash(network.network) == before
     assert watcher.steps == list(range(1, ALL + 1)) and len(watcher.plans) == 1
@@ -173,9 +177,16 @@ def test_a_damaged_block_is_made_again(tmp_path, whole):
 
 def test_blocks_of_another_run_are_not_taken_over(tmp_path, whole):
     out = tmp_path / "x"
-    with pytest.raises(MemoryError):  # killed before it kept anything but a block
+    with pytest.raises(MemoryError):  # killed before its first checkpoint is due
         recovered(out, progress=Watcher(fail_at=STEPS + 2), chosen=settings(seed=1))
-    assert (tmp_path / "x.run" / "blocks" / "000000.safetensors").is_file()
+    block = tmp_path / "x.run" / "blocks" / "000000.safetensors"
+    finished = block.read_bytes()
+    with pytest.raises(SettingsError, match="other settings: seed 1 -> 3407"):
+        recovered(out)
+    recovered(out, restart=True)
+    assert pngs(out) == whole
+    shutil.rmtree(out)
+    block.write_bytes(finished)  # of seed 1
     recovered(out)
     assert pngs(out) == whole
 
@@ -280,7 +291,7 @@ def learning(network):
 REFUSED = {
     "no BatchNorm": ({}, {}, blind, "needs BatchNorm statistics"),
     "in training mode": ({}, {}, learning, "layer body.5 is in training mode"),
-    "other classes": ({"classes": ("ant", "bee", "dog")}, {}, None, "the images lack cow, dog"),
+    "other classes": ({"classes": ("ant", "bee", "dog")}, {}, None, "iny doesn't know cow"),
     "a head that knows nothing": ({"held_out_accuracy": 60.0}, {}, None, "does not know the classes: 60.0 %"),
 }
 
@@ -324,3 +335,30 @@ def test_a_network_of_another_kind_than_the_method_is_for_is_noted(tmp_path, met
 def test_half_precision_makes_a_set_too(tmp_path, whole):
     assert len(recovered(tmp_path / "x", precision="bf16")) == 6
     assert pngs(tmp_path / "x") != whole
+
+
+def test_what_the_network_has_seen_is_kept_for_the_leak_check(tmp_path):
+    seen = frozenset({b"12345678"})
+    network = replace(squeezed(), train_hashes=seen)
+    watcher = Watcher()
+    made = recovered(tmp_path / "x", network=network, progress=watcher)
+    known = {int(value).to_bytes(8, "big") for value in made.train_hashes}
+    assert known == {value[:8] for value in coloured(5).hashes()} | seen
+    assert any("was squeezed from other images" in note for note in watcher.notes)
+
+
+def test_images_that_the_network_only_guesses_end_the_run_with_a_sentence(tmp_path):
+    network = squeezed()
+    network.network.head.weight.data.zero_()  # knows nothing: ln 3 for any image
+    network.network.head.bias.data.zero_()
+    with pytest.raises(SettingsError, match=r"After 10 steps the network knows the images of block 0 no better"):
+        recovered(tmp_path / "x", network=network, chosen=settings(steps=100))
+
+
+def test_layers_are_logged_at_the_start_the_middle_and_the_end(tmp_path):
+    recovered(tmp_path / "x", chosen=settings(steps=21, ipc=1))
+    lines = [json.loads(line) for line in (tmp_path / "x.run" / "log.jsonl").read_text().splitlines()]
+    layers = {name for name in lines[0] if name.startswith("R ")}
+    assert layers == {"R body.1", "R body.5"}
+    assert sum(lines[0][name] for name in layers) == pytest.approx(lines[0]["mismatch"], rel=1e-5)
+    assert [line["step"] for line in lines if layers <= line.keys()][:3] == [0, 10, 20]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import attar
+from attar.backbones.architectures import make_classifier
 from attar.backbones.squeezed import read_squeezed, state_hash
 from attar.compression import training
 from attar.compression.squeeze_settings import SqueezeSettings
@@ -99,7 +100,7 @@ def test_another_file_is_never_replaced(tmp_path):
     assert (tmp_path / "net.safetensors").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("settings", [{"ssl": "byol"}, {"epochs": 0}, {"lr": -1.0}])
+@pytest.mark.parametrize("settings", [{"ssl": "byol"}, {"epochs": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"batch": 1}])
 def test_impossible_settings_are_refused(settings: dict):
     with pytest.raises(SettingsError):
         SqueezeSettings("convnet3", **settings)
@@ -119,3 +120,27 @@ def test_a_published_network_is_imported_with_its_statistics(assets, tmp_path):
     known = {name: value for name, value in backbone.module.state_dict().items() if "num_batches" not in name}
     found = read_squeezed(tmp_path / "net.safetensors").network.body.state_dict()
     assert all(torch.equal(found[name], value) for name, value in known.items())
+
+
+@pytest.mark.parametrize("prefix", ["", "module.encoder_q.", "backbone."])
+def test_small_checkpoints_must_say_their_mean_and_std(tmp_path, prefix: str):
+    body = make_classifier("resnet18", 3, side=32, stem="small").body
+    torch.save({f"{prefix}{name}": value for name, value in body.state_dict().items()}, tmp_path / "w.pth")
+    settings = SqueezeSettings("resnet18", side=32, stem="small")
+    with pytest.raises(SettingsError, match=r"which mean and std its images had.*\n.*0.485,0.456,0.406"):
+        attar.squeeze(coloured(3), tmp_path / "net.safetensors", settings, weights=tmp_path / "w.pth")
+
+
+def test_an_untrained_checkpoint_is_refused(tmp_path):
+    body = make_classifier("convnet3", 3, side=9).body
+    torch.save(body.state_dict(), tmp_path / "w.pth")
+    pixels = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    with pytest.raises(BackboneError, match="was never trained"):
+        attar.squeeze(coloured(3), tmp_path / "n.safetensors", QUICK, weights=tmp_path / "w.pth", **pixels)
+    old = {name: value for name, value in body.state_dict().items() if "num_batches" not in name}
+    torch.save(old, tmp_path / "w.pth")  # files from before the counters
+    made = attar.squeeze(coloured(3), tmp_path / "n.safetensors", QUICK, weights=tmp_path / "w.pth", **pixels)
+    assert made.record.ssl == "imported"
+    with pytest.raises(SettingsError, match="std is positive"):
+        pixels["std"] = (0.2, 0.0, 0.2)
+        attar.squeeze(coloured(3), tmp_path / "m.safetensors", QUICK, weights=tmp_path / "w.pth", **pixels)

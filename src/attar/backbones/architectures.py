@@ -63,7 +63,7 @@ def default_stem(name: str, side: int) -> Stem:
 
 
 def _has_choice(name: str) -> bool:
-    return name not in _OWN and re.match(r"(resnet|resnext|wide_resnet|seresnet)\d", name) is not None
+    return re.fullmatch(r"(resnet|resnext|wide_resnet|seresnet)\d+(_\d+(x\d+d)?)?(\..*)?", name) is not None
 
 
 def _body(name: str, side: int, stem: Stem, norm: Norm) -> nn.Module:

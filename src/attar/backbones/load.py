@@ -12,6 +12,7 @@ from torch import nn
 from attar.backbones.catalogue import ENTRIES, Entry
 from attar.backbones.networks import MAKERS, Order, from_module
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD, Backbone, freeze
+from attar.backbones.squeezed import Squeezed
 from attar.backbones.weights import fit_weights, one_tower, read_weights, rename_keys
 from attar.errors import BackboneError
 
@@ -98,8 +99,28 @@ def backbone(
         feature=feature,
         licence=about.licence if weights is None or prefix == "py" else "unknown",
         normalise=normalise,
-        made_by=f"{prefix} {sorted((model_args or {}).items())}",
+        made_by=_maker(prefix, model_args or {}),
+        train_hashes=network.train_hashes if weights is None else frozenset(),
     )
+
+
+def body_of(squeezed: Squeezed) -> Backbone:
+    """The squeezed network without its head, as `backbone` opens its file: with the same fingerprint."""
+    record = squeezed.record
+    return freeze(
+        copy.deepcopy(squeezed.network.body),
+        Path(squeezed.name).name,
+        image_size=record.side,
+        mean=record.mean,
+        std=record.std,
+        made_by=_maker("squeezed", {}),
+        train_hashes=squeezed.train_hashes,
+    )
+
+
+def _maker(prefix: str, model_args: Mapping[str, object]) -> str:
+    """What decides the features beside weights and structure."""
+    return f"{prefix} {sorted(model_args.items())}"
 
 
 def _label(name: str | nn.Module, prefix: str) -> str:

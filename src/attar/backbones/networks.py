@@ -57,6 +57,8 @@ class Network:
     """Whether a name of a weight belongs to the classifier that was left out, or to what only pretraining used."""
     weights: Path | None = None
     """Published weights that lie in a file, yet to be loaded; None where they are loaded, or weren't asked for."""
+    train_hashes: frozenset[bytes] = frozenset()
+    """First 8 bytes of the SHA-256 of the pixels of images that the weights were trained on, as far as is known."""
     tower: str = ""
     """What names of this network's weights start with in files that hold other networks too, such as `visual.`."""
 
@@ -278,7 +280,8 @@ def from_squeezed(order: Order) -> Network:
     if not order.pretrained:
         classes = len(record.classes)
         body = make_classifier(record.architecture, classes, side=record.side, stem=record.stem, norm=record.norm).body
-    return Network(body, image_size=record.side, mean=record.mean, std=record.std)
+    known = squeezed.train_hashes if order.pretrained else frozenset()
+    return Network(body, image_size=record.side, mean=record.mean, std=record.std, train_hashes=known)
 
 
 def from_module(module: nn.Module) -> Network:

@@ -48,6 +48,8 @@ class Backbone:
     fingerprint: str
     """Hex SHA-256 of weights, structure, what made it, and preprocessing."""
     normalise: Literal["native", "imagenet"]
+    train_hashes: frozenset[bytes] = frozenset()
+    """First 8 bytes of the SHA-256 of the pixels of images that it was trained on, as far as is known."""
     channels_last: bool = False
     """Whether the module is fed images whose channels lie side by side in memory: convolutions are faster so."""
 
@@ -130,10 +132,12 @@ def freeze(
     licence: str = "unknown",
     normalise: Literal["native", "imagenet"] = "native",
     made_by: str = "",
+    train_hashes: frozenset[bytes] = frozenset(),
 ) -> Backbone:
     """Freeze `module` in place, try it on two images, and return its record.
 
-    `made_by` says what decides the features and shows neither in the weights nor in the module's `repr`.
+    `made_by` says what decides the features and shows neither in the weights nor in the module's `repr`;
+    `train_hashes` decide nothing.
     Raises BackboneError where the features aren't one finite vector per image, or don't depend on the image.
     """
     module.eval().requires_grad_(False)
@@ -148,6 +152,7 @@ def freeze(
         licence=licence,
         fingerprint=_fingerprint(module, made_by, image_size, mean, std, feature, normalise),
         normalise=normalise,
+        train_hashes=train_hashes,
     )
     frozen = replace(frozen, dim=_count_features(frozen))
     return _channels_last(frozen) if _convolves(module) else frozen

@@ -126,7 +126,8 @@ def read_squeezed(path: str | Path) -> Squeezed:
     """The squeezed network in `path`, on the CPU; BackboneError where it is none, damaged, or of another layout."""
     path = Path(path)
     if not path.is_file():
-        raise BackboneError(f"there is no squeezed network {str(path)!r}", "Make one: attar squeeze.")
+        hint = "Make one, of a network with BatchNorm: attar squeeze DATA --arch resnet18 --out NET.safetensors."
+        raise BackboneError(f"there is no squeezed network {str(path)!r}", hint)
     if not is_squeezed(path):
         raise BackboneError(
             f"{str(path)!r} is no squeezed network", f"Make one of it: attar squeeze DATA --arch NAME --weights {path}."

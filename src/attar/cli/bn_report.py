@@ -59,6 +59,10 @@ def bn_report(
 
     if rescale_to is not None and rescale_to.resolve() in (first.resolve(), second.resolve()):
         raise SettingsError(f"--rescale-to {rescale_to} is one of the two networks", "write it to another file")
+    if rescale_to is not None and (rescale_to.exists() or rescale_to.suffix != ".safetensors"):
+        raise SettingsError(f"--rescale-to {rescale_to} exists, or isn't a .safetensors file", "name a new one")
+    if limit is not None and data is None:
+        raise SettingsError("--limit is of --data", "give both, or neither")
     one, other = read_squeezed(first), read_squeezed(second)
     place = pick_device(device)
     source = None if data is None else attar.open(data, limit=limit)

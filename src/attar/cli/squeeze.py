@@ -41,14 +41,16 @@ def squeeze(
     stem: Annotated[
         str | None, typer.Option(help="small (3x3, no max-pool: up to 64 pixels) or native; for residual networks.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING)] = 200,
+    epochs: Annotated[int | None, typer.Option(min=1, help="200.", rich_help_panel=_TRAINING)] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="128; simclr 256, moco-v2 512.", rich_help_panel=_TRAINING)
     ] = None,
     lr: Annotated[float | None, typer.Option(help=".1; simclr .3, moco-v2 .06.", rich_help_panel=_TRAINING)] = None,
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=_TRAINING)] = 0,
-    mean: Annotated[str | None, typer.Option(help="Three numbers (ImageNet's).")] = None,
-    std: Annotated[str | None, typer.Option(help="Three numbers (ImageNet's).")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Three numbers: ImageNet's, but to be given for most of --weights.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Three numbers, as --mean.")] = None,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16 (autocast).", rich_help_panel="Where to run")] = "fp32",
     class_names: ClassNames = None,
@@ -72,8 +74,12 @@ def squeeze(
     import attar
     from attar.cli.show import Shown, print_json
     from attar.compression.squeeze_settings import SqueezeSettings
+    from attar.errors import SettingsError
 
-    settings = SqueezeSettings(arch, ssl, side, stem, epochs, batch, lr, seed=seed)
+    unused = {"--epochs": epochs, "--batch": batch, "--lr": lr}
+    if weights is not None and (given := [option for option, value in unused.items() if value is not None]):
+        raise SettingsError(f"--weights brings a trained network, and {given[0]} trains one", "leave one of them out")
+    settings = SqueezeSettings(arch, ssl, side, stem, epochs or 200, batch, lr, seed=seed)
     source = attar.open(
         images,
         class_names=class_names,
@@ -97,10 +103,15 @@ def squeeze(
         )
         progress.note(
             f"{out}: {arch}, {sum(part.numel() for part in made.network.parameters()):,} weights, "
-            f"{made.record.held_out_accuracy:.1f} % of images kept from the head"
+            f"right about {made.record.held_out_accuracy:.1f} % of the images that were kept from its head"
         )
-    method = "sre2l" if ssl == "none" and weights is None else "scdd"
-    words = [images, "--method", method, "--backbone", str(out), "--ipc", "10", "--out", "SET.attar"]
+    labelled = made.record.settings["layout"] == "plain" if weights else ssl == "none"
+    words = [images, "--method", "sre2l" if labelled else "scdd", "--backbone", str(out), "--ipc", "10"]
+    words += ["--classes", classes] if classes else []
+    words += ["--limit", str(limit)] if limit else []
+    words += ["--class-names", str(class_names)] if class_names else []
+    words += ["--skip-corrupt"] if skip_corrupt else []
+    words += ["--out", "SET.attar"]
     print(f"Next: attar distill {shlex.join(words)}", file=sys.stderr)
     if json:
         print_json({"network": {"path": str(out), "fingerprint": made.fingerprint, **made.record.model_dump()}})

@@ -126,6 +126,25 @@ class Block:
             "crop": self.settings.crop_bound(step) if self.settings.crop == "random" else 1.0,
         }
 
+    def by_layer(self) -> dict[str, float]:
+        """R of each layer, at the steps whose figures have a `ratio`."""
+        assert self._last is not None, "before the first step there are no figures"
+        if self._ratio is None:
+            return {}
+        mismatches = self._last[1].mismatches.detach().tolist()
+        return {f"R {layer}": value for layer, value in zip(self._network.layers, mismatches, strict=True)}
+
+    def refuse_unknown(self) -> None:
+        """SettingsError where, after a tenth of the steps, guessing would be as good (scdd.md 13)."""
+        assert self._last is not None, "before the first step there are no figures"
+        entropy, classes = self.figures()["cross_entropy"], self._last[1].logits.shape[1]
+        if entropy >= math.log(classes):
+            raise SettingsError(
+                f"after {self.steps} steps the network knows the images of block {self.number} no better than by "
+                f"guessing: cross-entropy {entropy:.2f}, and ln {classes} is {math.log(classes):.2f}",
+                "lower bn_weight (--set), or squeeze a better network",
+            )
+
     @torch.no_grad()
     def images(self) -> UInt8[Tensor, "n 3 side side"]:
         """As they are stored: 8 bits a channel, on the CPU."""

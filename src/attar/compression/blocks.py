@@ -19,6 +19,8 @@ from attar.compression.block import Block
 from attar.errors import FileError
 from attar.tensors import read_tensors, write_tensors
 
+_LONG = 100  # steps; in shorter recoveries a tenth says little
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -84,6 +86,8 @@ class Blocks:
         block = self._current
         block.step()
         self.left -= 1
+        if self._steps >= _LONG and block.steps == self._steps // 10:
+            block.refuse_unknown()
         if block.steps == self._steps:
             block.figures()  # refuses what isn't finite
             self._write(block.number, {"images": block.images()})

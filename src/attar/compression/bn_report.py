@@ -97,6 +97,9 @@ class Report:
         winners = {self[name].winner for name in names}
         if len(winners) == 1 and (winner := winners.pop()) is not None:
             return f"{self.names[winner]} is more informative by both."
+        directions = {np.sign(self[name].higher - self[name].lower) for name in names}
+        if len(directions) == 1 and 0 not in directions:
+            return "The four point the same way, and some on too few layers to tell them from chance."
         return "The four don't agree, so neither network is shown to be more informative."
 
     def as_json(self) -> dict[str, object]:

@@ -78,6 +78,11 @@ class MatchedNetwork:
             for layer, wanted in zip(own, known, strict=True)
         ]
 
+    @property
+    def layers(self) -> list[str]:
+        """Names of the BatchNorm layers, in the order of `Passed.mismatches`."""
+        return [layer.name for layer, _, _ in self._known]
+
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Passed:
         """Logits of normalised images, and R of each layer, differentiable; both in fp32, or fp64."""
         self._mismatches.clear()

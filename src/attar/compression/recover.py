@@ -17,6 +17,7 @@ from torch import Tensor
 
 import attar.distilled as distilled
 from attar import processes
+from attar.backbones.load import body_of
 from attar.backbones.squeezed import Squeezed, read_squeezed, state_hash
 from attar.compression.batch_norm import norm_layers
 from attar.compression.block import Block
@@ -29,7 +30,7 @@ from attar.compression.recovery_settings import RecoverySettings, choose_recover
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png, preview
 from attar.errors import BackboneError, SettingsError
-from attar.files import digest, write_bytes
+from attar.files import digest, sweep, write_bytes
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run, Value, deferred_interrupt
@@ -55,12 +56,13 @@ def recover(
     """Images that the squeezed network classifies as wanted, with the statistics it was trained on, as a set at `out`.
 
     `squeezed` may be the network's file. `source` are the images that it was squeezed from: names of the classes are
-    taken from them, and hashes for the leak check; their pixels aren't used. `settings` are of `choose_recovery`
-    (default: SC-DD, preset "attar"). The run keeps its state in `<out>.run`, a file a block: called again it continues,
-    and returns the set at once where it is finished. KeyboardInterrupt saves before it leaves. Under torchrun the
-    processes share the blocks. Raises BackboneError where the network has no BatchNorm statistics to match, doesn't
-    know the classes, or was altered while it ran; SettingsError where a run with other settings is in the way and
-    `restart` is not set, and where the loss isn't finite any more; ProcessError where another process ended.
+    taken from them, and hashes for the leak check, beside those that the file holds; their pixels aren't used.
+    `settings` are of `choose_recovery` (default: SC-DD, preset "attar"). The run keeps its state in `<out>.run`, a file
+    a block: called again it continues, and returns the set at once where it is finished. KeyboardInterrupt saves
+    before it leaves. Under torchrun the processes share the blocks. Raises BackboneError where the network has no
+    BatchNorm statistics to match, doesn't know the classes, or was altered while it ran; SettingsError where a run with
+    other settings is in the way and `restart` is not set, where the loss isn't finite any more, and where after a tenth
+    of the steps the network would do as well by guessing; ProcessError where another process ended.
 
     >>> import attar
     >>> flowers = attar.open("flowers/train")                                                     # doctest: +SKIP
@@ -101,11 +103,14 @@ def recover(
             progress.plan(f"{plan}; to {out}")
             check_trial(plan, layout, network, settings, progress)
             identity = {**asked, "data_fingerprint": source.fingerprint}
+            if source.fingerprint != squeezed.record.data_fingerprint:
+                progress.note(f"{squeezed.name} was squeezed from other images; both are kept for the leak check.")
             if processes.is_first():
                 Run.begin(out, identity, restart=restart)
                 run.note_place(device=place.type, process=str(os.getpid()), **found_again(source.location))
             see_the_same(run)
             own = processes.share(len(layout))
+            sweep(run.folder / "blocks")
             blocks = Blocks(own, start, settings.steps, run.folder / "blocks", digest(identity))
             seconds = _run(blocks, layout, own, settings, run, source, progress)
             if state_hash(running.network) != before:
@@ -123,7 +128,7 @@ def recover(
             images,
             np.repeat(np.arange(layout.classes), layout.ipc),
             manifest=_manifest(settings, source, squeezed, identity, scores),
-            train_hashes=source.hashes(),
+            train_hashes=sorted({value[:8] for value in source.hashes()} | squeezed.train_hashes),
         )
         processes.wait()
         return made
@@ -184,6 +189,8 @@ def _run(
         seconds = torch.tensor(before + time.monotonic() - started, dtype=torch.float64)
         run.save_checkpoint(done, {"seconds": seconds}, images=len(layout))
 
+    if left.max():
+        save()  # from here on other settings are refused
     with deferred_interrupt() as interrupted:
         for _ in range(int(left.max())):  # all take as many turns, because they leave and save together
             block = blocks.step()
@@ -191,7 +198,7 @@ def _run(
                 done = total - blocks.left
                 if (block.steps - 1) % _LOG_EVERY == 0 or block.steps == steps:
                     figures = block.figures()
-                    run.log(own.start * steps + done - 1, figures)
+                    run.log(own.start * steps + done - 1, {**figures, **block.by_layer()})
                 progress.advance("recovering", done, total, figures)
                 if done % max(1, total // _PICTURES) == 0:
                     _picture(block, layout, run, source, done, progress)
@@ -241,7 +248,7 @@ def _manifest(
         image_side=squeezed.record.side,
         settings=dict(identity),
         seeds={"distill": settings.seed},
-        backbones=[Origin(name=Path(squeezed.name).name, fingerprint=squeezed.fingerprint)],
+        backbones=[Origin(name=Path(squeezed.name).name, fingerprint=body_of(squeezed).fingerprint)],
         data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
         train_images=len(source),
         scores=dict(scores),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attar.backbones.squeezed import Squeezed
 from attar.compression.batch_norm import norm_layers
 from attar.compression.blocks import Layout
@@ -14,14 +16,13 @@ from attar.progress import Progress
 
 
 def check_classes(source: ImageSource, squeezed: Squeezed) -> None:
-    """BackboneError for what can be known to fail before anything runs."""
+    """BackboneError for a network without statistics to match, of other classes, or that doesn't know its own."""
     norm_layers(squeezed.network)
     if set(source.classes) != set(squeezed.classes):
-        differing = sorted(set(source.classes) ^ set(squeezed.classes))
-        raise BackboneError(
-            f"either {squeezed.name} or the images lack {', '.join(differing[:5])}",
-            "give the images that the network was squeezed from",
-        )
+        lacking = sorted(set(squeezed.classes) - set(source.classes))
+        unknown = sorted(set(source.classes) - set(squeezed.classes))
+        told = f"{squeezed.name} doesn't know {_some(unknown)}" if unknown else f"the images lack {_some(lacking)}"
+        raise BackboneError(told, "give the images that the network was squeezed from")
     width = squeezed.network.head.out_features
     if width != len(squeezed.classes):
         raise BackboneError(f"the head gives {width} logits for {len(squeezed.classes)} classes", "squeeze again")
@@ -31,6 +32,11 @@ def check_classes(source: ImageSource, squeezed: Squeezed) -> None:
             f"the head does not know the classes: {accuracy:.1f} % on held-out images, and chance is {chance:.1f} %",
             "squeeze for longer",
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def note_doubts(squeezed: Squeezed, settings: RecoverySettings, progress: Progress) -> None:

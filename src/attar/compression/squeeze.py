@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -70,7 +71,9 @@ def squeeze(
     run = Run.beside(out)
     with run.alone():
         layout = None if weights is None else _import(network.body, settings.arch, Path(weights))
-        pixels = _preprocessing(layout, mean, std)
+        pixels = _preprocessing(
+            layout, mean, std, published=layout is None or (side > _SMALL_SIDE and stem == "native")
+        )
         identity = _identity(settings, source, side, stem, weights, pixels, precision)
         if not restart and (finished := _finished(out, identity)) is not None:
             progress.note(f"{out} is finished; nothing to do.")
@@ -130,23 +133,35 @@ def _import(body: nn.Module, arch: str, weights: Path) -> str:
     """Fill `body` from the checkpoint; the name of its layout."""
     layout, found = body_weights(read_weights(weights))
     fit_weights(body, found, name=arch, path=weights, is_head=lambda key: key.startswith(_HEADS))
-    for part in body.modules():
-        if isinstance(part, nn.BatchNorm2d) and part.num_batches_tracked is not None:
-            part.num_batches_tracked.clamp_(min=1)  # files may lack the counters; the statistics are there
+    for name, part in norm_modules(body).items():
+        if f"{name}.num_batches_tracked" not in found and part.num_batches_tracked is not None:
+            part.num_batches_tracked.fill_(1)  # many files lack the counters; the statistics are there
     return layout
 
 
 def _preprocessing(
-    layout: str | None, mean: tuple[float, float, float] | None, std: tuple[float, float, float] | None
+    layout: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    *,
+    published: bool,
 ) -> Pixels:
+    """What is given, else ImageNet's: for training, and for `published` sizes of self-supervised checkpoints."""
     if (mean is None) != (std is None):
         raise SettingsError("mean and std go together", "give both, or neither")
     if mean is not None and std is not None:
+        if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
+            raise SettingsError(f"mean {mean} and std {std} can't be", "they are of RGB in 0..1, and std is positive")
         return mean, std
-    if layout == "plain":
-        message = "a checkpoint of this layout doesn't say which mean and std its images had"
-        raise SettingsError(message, "Give --mean and --std: CIFAR has two common pairs, ImageNet one.")
+    if layout == "plain" or not published:
+        message = "this checkpoint doesn't say which mean and std its images had"
+        imagenet = f"--mean {_words(IMAGENET_MEAN)} --std {_words(IMAGENET_STD)}"
+        raise SettingsError(message, f"give both; ImageNet's: {imagenet}; for CIFAR several pairs are about")
     return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _words(values: tuple[float, float, float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 def _identity(

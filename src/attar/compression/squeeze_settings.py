@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from attar.compression.training import Course
@@ -30,10 +31,12 @@ class SqueezeSettings:
             raise SettingsError(f"there is no --ssl {self.ssl!r}", f"choose one of {', '.join(_USUAL)}")
         if self.stem not in (None, "native", "small"):
             raise SettingsError(f"there is no stem {self.stem!r}", "choose native or small")
-        counts = {"side": self.side, "epochs": self.epochs, "batch": self.batch}
-        small = [f"{name} = {value}" for name, value in counts.items() if value is not None and value < 1]
-        if small or (self.lr is not None and self.lr <= 0):
-            raise SettingsError(f"{(small or [f'lr = {self.lr}'])[0]} is too small", "give a positive number")
+        counts = {"side": (self.side, 1), "epochs": (self.epochs, 1), "batch": (self.batch, 2)}
+        small = [f"{name} = {value}" for name, (value, least) in counts.items() if value is not None and value < least]
+        if small:
+            raise SettingsError(f"{small[0]} is too small", "sides and epochs start at 1, batches at 2")
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise SettingsError(f"lr = {self.lr} is no learning rate", "give a positive number")
 
     def course(self, count: int) -> Course:
         """The training on `count` images."""

@@ -111,7 +111,7 @@ class _MoCo(Lesson):
 
     @torch.no_grad()
     def _keys(self, images: Float[Tensor, "b 3 s s"], order: Int[Tensor, " b"]) -> Float[Tensor, "b 128"]:
-        groups = images[order].chunk(min(_GROUPS, len(images) // 2))
+        groups = images[order].chunk(max(1, min(_GROUPS, len(images) // 2)))
         keys = torch.cat([self.key_projector(self.key_body(group)).float() for group in groups])
         return keys[order.argsort()]
 

@@ -36,10 +36,16 @@ def common_classes(sets: Sequence[DistilledSet], test: ImageSource, train: Image
 
 
 def without_shared(
-    sets: Sequence[DistilledSet], test: ImageSource, train: ImageSource | None, drop: bool
+    sets: Sequence[DistilledSet],
+    test: ImageSource,
+    train: ImageSource | None,
+    backbones: Sequence[Backbone],
+    drop: bool,
 ) -> tuple[ImageSource, list[str]]:
-    """The test images that no set was made from and that `train` lacks, and a remark on those left out."""
+    """The test images that no set was made from, that no squeezed backbone learned from and that `train` lacks, and a
+    remark on those left out."""
     known = {int(value) for one in sets for value in one.train_hashes}
+    known |= {int.from_bytes(value, "big") for each in backbones for value in each.train_hashes}
     if train is not None:
         known |= {int.from_bytes(value[:8], "big") for value in train.hashes()}
     shared = np.array([int.from_bytes(value[:8], "big") in known for value in test.hashes()])

@@ -90,7 +90,7 @@ def evaluate(
     place = pick_device(device)
     backbones = [each.to(device=place, dtype=pick_dtype(precision)) for each in given]
     classes = common_classes(sets, test, train)
-    test, remarks = without_shared(sets, test, train, drop_shared)
+    test, remarks = without_shared(sets, test, train, backbones, drop_shared)
     cells, groups = Cells(log), seed_groups(sets)
     if teacher is not None and not isinstance(teacher, Squeezed):
         teacher = read_squeezed(teacher)
