@@ -4,8 +4,8 @@
 
 NET is a convnet3 to convnet6, or a cifar_resnet20 or -56, that `attar squeeze` wrote; SET a distilled set of its
 classes. A share of the channels, those with the smallest BatchNorm weights, is cut off (network slimming). What is left
-learns the answers of the whole network under the named protocol. Setting: scdd.md 10; "data-free" is said of sets that
-were distilled from the network alone, not of sets that hold pieces of training images.
+learns the answers of the whole network under the named protocol. "Data-free" is true of sets that were distilled from
+the network alone, not of sets that hold pieces of training images.
 """
 
 from __future__ import annotations
@@ -136,13 +136,13 @@ def table(found: dict[str, Any]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", type=Path)
-    parser.add_argument("set", type=Path)
-    parser.add_argument("--train", required=True)
-    parser.add_argument("--test", required=True)
+    parser.add_argument("network", type=Path, help="a .safetensors file of attar squeeze")
+    parser.add_argument("set", type=Path, help="a distilled set of the same classes")
+    parser.add_argument("--train", required=True, help="training images, to compare with")
+    parser.add_argument("--test", required=True, help="images to measure on")
     parser.add_argument("--limit", type=int, help="at most so many training images of a class")
-    parser.add_argument("--share", type=float, default=0.5, help="of the channels, to prune")
-    parser.add_argument("--protocol", default="soft-sre2l-cifar")
+    parser.add_argument("--share", type=float, default=0.5, help="of the channels, to prune (default: %(default)s)")
+    parser.add_argument("--protocol", default="soft-sre2l-cifar", help="how the pruned network learns")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="JSON file")

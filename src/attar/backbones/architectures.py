@@ -24,7 +24,10 @@ Stem = Literal["native", "small"]
 Norm = Literal["batch", "instance"]
 
 _WIDTH = 128
-_SMALL_SIDE = 64  # images up to here get the small stem
+
+SMALL_SIDE = 64
+"""Images up to this side, CIFAR's and Tiny-ImageNet's, are seen whole and through a small stem."""
+
 _OWN = ("convnet3", "convnet4", "convnet5", "convnet6", "resnetap10", "cifar_resnet20", "cifar_resnet56")
 
 
@@ -59,7 +62,7 @@ def make_classifier(
 
 def default_stem(name: str, side: int) -> Stem:
     """The stem that `name` has for images of `side` pixels unless one is asked for."""
-    return "small" if side <= _SMALL_SIDE and _has_choice(name) else "native"
+    return "small" if side <= SMALL_SIDE and _has_choice(name) else "native"
 
 
 def _has_choice(name: str) -> bool:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from attar.backbones.architectures import Classifier
+from attar.backbones.architectures import SMALL_SIDE, Classifier
 from attar.compression.align import Head, hold_out
 from attar.compression.squeeze_settings import SqueezeSettings
 from attar.compression.ssl import nearest_neighbours, self_supervised
@@ -24,7 +24,6 @@ from attar.progress import Progress
 from attar.run import Run
 from attar.synthesis.views import canvas_side
 
-_SMALL_SIDE = 64  # images up to here are shifted and mirrored, others cropped
 _AT_ONCE = 512  # images in a pass without gradient
 
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -102,7 +101,7 @@ class _Supervised(Lesson):
         super().__init__()
         self.network = network
         self._images, self._labels, self._normalise, self._seed = images, labels, normalise, seed
-        self._recipe = Recipe(side=side, crop="pad4" if side <= _SMALL_SIDE else "rrc", mix="none")
+        self._recipe = Recipe(side=side, crop="pad4" if side <= SMALL_SIDE else "rrc", mix="none")
 
     def loss(self, ids: Int[Tensor, " b"], epoch: int, number: int) -> Float[Tensor, ""]:
         batch = make_batch(self._images, ids, self._recipe, seed=self._seed, epoch=epoch, number=number)

@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from attar.backbones.architectures import SMALL_SIDE
 from attar.errors import SettingsError, nearest
 from attar.synthesis import published
 from attar.synthesis.presets import Preset, read_settings
 
 RECOVERIES = ("scdd", "sre2l", "cda")
 _UNCROPPED_SIDE = 32  # the authors neither crop nor mirror CIFAR's images, and do so with Tiny-ImageNet's
-_SMALL_SIDE = 64
 _ROLL_SMALL, _ROLL = 4, 32
 
 
@@ -64,7 +64,7 @@ class RecoverySettings(BaseModel):
         """With all that images of `side` pixels decide."""
         cropped = self.curriculum != "none" or side > _UNCROPPED_SIDE
         crop = self.crop or ("random" if cropped else "none")
-        roll_high = max(self.roll_low, _ROLL_SMALL if side <= _SMALL_SIDE else _ROLL)
+        roll_high = max(self.roll_low, _ROLL_SMALL if side <= SMALL_SIDE else _ROLL)
         settled = {
             "crop": crop,
             "flip": crop == "random" if self.flip is None else self.flip,

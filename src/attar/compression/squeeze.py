@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from attar.backbones.architectures import Stem, default_stem, make_classifier
+from attar.backbones.architectures import SMALL_SIDE, Stem, default_stem, make_classifier
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD
 from attar.backbones.squeezed import Squeezed, SqueezeRecord, Squeezing, is_squeezed, read_squeezed, write_squeezed
 from attar.backbones.weights import fit_weights, read_weights
@@ -28,7 +28,6 @@ from attar.progress import SILENT, Progress
 from attar.run import Run, Value
 from attar.synthesis.distillation import data_name
 
-_SMALL_SIDE = 64
 _HEADS = ("fc.", "head.", "linear.", "classifier.")
 
 
@@ -71,9 +70,7 @@ def squeeze(
     run = Run.beside(out)
     with run.alone():
         layout = None if weights is None else _import(network.body, settings.arch, Path(weights))
-        pixels = _preprocessing(
-            layout, mean, std, published=layout is None or (side > _SMALL_SIDE and stem == "native")
-        )
+        pixels = _preprocessing(layout, mean, std, published=layout is None or (side > SMALL_SIDE and stem == "native"))
         identity = _identity(settings, source, side, stem, weights, pixels, precision)
         if not restart and (finished := _finished(out, identity)) is not None:
             progress.note(f"{out} is finished; nothing to do.")
@@ -126,7 +123,7 @@ def _usual_side(source: ImageSource) -> int:
     """The side of small images; 224 pixels for others."""
     _, first = next(iter(source.read([0])))
     side = min(first.shape[1:])
-    return side if side <= _SMALL_SIDE else 224
+    return side if side <= SMALL_SIDE else 224
 
 
 def _import(body: nn.Module, arch: str, weights: Path) -> str:

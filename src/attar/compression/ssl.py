@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from attar.backbones.architectures import SMALL_SIDE
 from attar.compression.training import Lesson
 from attar.errors import SettingsError
 from attar.files import digest
@@ -23,7 +24,6 @@ _GROUPS = 8  # of MoCo's keys, whose batch statistics are their own
 _QUEUE = 4096
 _MOMENTUM = 0.99
 _TEMPERATURES = {"simclr": 0.2, "moco-v2": 0.1}
-_SMALL_SIDE = 64  # up to here images aren't blurred
 
 
 def self_supervised(
@@ -123,10 +123,10 @@ class _MoCo(Lesson):
 
 def _transform(kind: str, side: int) -> Callable[[Image.Image], list[Tensor]]:
     transforms = _lightly("lightly.transforms")
-    blur = 0.0 if side <= _SMALL_SIDE else 0.5
+    blur = 0.0 if side <= SMALL_SIDE else 0.5
     made = {"simclr": transforms.SimCLRTransform, "moco-v2": transforms.MoCoV2Transform}[kind]
     strength = {"cj_strength": 0.5} if kind == "simclr" else {}
-    small = {"min_scale": 0.2} if side <= _SMALL_SIDE else {}
+    small = {"min_scale": 0.2} if side <= SMALL_SIDE else {}
     return made(input_size=side, gaussian_blur=blur, normalize=None, **strength, **small)
 
 
