@@ -48,13 +48,13 @@ students() {
 }
 
 both() {
-    $attar distill "$train" --backbone cifar_resnet20 --weights "$assets/weights/cifar_resnet20.safetensors" --preset fast --ipc 10 --out "$out/sfm-10"
-    $attar evaluate "$out"/{sfm,scdd,sre2l,cda,rded}-10 --train "$train" --test "$test" \
-        --backbone cifar_resnet20 --weights "$assets/weights/cifar_resnet20.safetensors" \
-        --backbone cifar_resnet56 --weights "$assets/weights/cifar_resnet56.safetensors" \
-        --backbone "$out/simclr.safetensors" --weights hub \
-        -p probe-v1 -p hard-rded/epochs=150 -p soft-rded/epochs=150 --student "$arch" \
-        --teacher "$out/supervised.safetensors" --precision fp32 --out "$out/both"
+    local r20="--backbone cifar_resnet20 --weights $assets/weights/cifar_resnet20.safetensors"
+    $attar distill "$train" $r20 --preset fast --ipc 10 --out "$out/sfm-10"
+    local made=("$out"/{sfm,scdd,sre2l,cda,rded}-10)
+    $attar evaluate "${made[@]}" --train "$train" --test "$test" $r20 -p probe-v1 --out "$out/probed-on-resnet20"
+    $attar evaluate "${made[@]}" --train "$train" --test "$test" --backbone "$out/simclr.safetensors" -p probe-v1 --out "$out/probed-on-simclr"
+    $attar evaluate "${made[@]}" --train "$train" --test "$test" --student "$arch" --teacher "$out/supervised.safetensors" \
+        -p hard-rded/epochs=150 -p soft-rded/epochs=150 --precision bf16 --out "$out/students-10-with-sfm"
 }
 
 for part in "$@"; do

@@ -26,12 +26,12 @@ def main() -> None:
         own = rows_of(out / f"students-{ipc}-own-teacher" / "results.json")
         found = [cell(own, method, "soft-") for method in METHODS[:-1]]
         print("| " + " | ".join([str(ipc), "soft, of the network without labels", *found]) + " |")
-    rows = rows_of(out / "both" / "results.json")
-    columns = list(
-        dict.fromkeys((row["evaluated_on"], row["protocol"].partition("-")[0]) for row in rows if row["set"])
+    parts = ("probed-on-resnet20", "probed-on-simclr", "students-10-with-sfm")
+    rows = [row for part in parts for row in rows_of(out / part / "results.json")]
+    columns = dict.fromkeys((row["evaluated_on"], row["protocol"]) for row in rows if row["distilled_on"])
+    print(
+        "\n| ten images a class | " + " | ".join(f"`{protocol}` on {network}" for network, protocol in columns) + " |"
     )
-    columns = [column for column in columns if column[1] in ("probe", "hard", "soft")]
-    print("\n| images | " + " | ".join(f"{network}, {protocol}" for network, protocol in columns) + " |")
     print("|" + "---|" * (len(columns) + 1))
     for method in ("random", "centroids", *METHODS[1:], "full"):
         found = [cell([r for r in rows if r["evaluated_on"] == name], method, protocol) for name, protocol in columns]

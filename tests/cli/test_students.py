@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -45,8 +46,37 @@ def test_several_students_make_a_matrix(attar, command):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["-p", "soft-rded"], "--teacher"), ([], "--backbone"), (["-p", "hard-rdde"], "hard-rded")],
+    [
+        (["-p", "soft-rded"], "--teacher"),
+        (["-p", "hard-rded", "-p", "probe-v1"], "--backbone"),
+        (["-p", "hard-rdde"], "hard-rded"),
+    ],
 )
 def test_what_is_missing_is_one_sentence(attar, command, words, said):
     code, _, err = attar(*command, *words)
     assert code == 2 and said in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--student", "convnet3"], "probe-v1, probe-v1/std take no --student"),
+        (["-p", "knn-v1", "--seeds", 3], "knn-v1 takes no --seeds"),
+        (["--teacher", "t.safetensors", "--seeds", 1], "probe-v1, probe-v1/std take no --teacher, --seeds"),
+    ],
+)
+def test_options_of_students_are_refused_without_any(tmp_path, attar, test_images, words, said):
+    code, _, err = attar("evaluate", a_set(tmp_path / "x").path, "--test", test_images, "--backbone", "no", *words)
+    assert (code, err) == (
+        2,
+        f"attar: {said}.\nName a protocol that trains students, such as -p soft-rded, or leave that out.\n",
+    )
+
+
+def test_three_students_are_the_default_and_their_spread_is_shown(attar, command):
+    code, out, err = attar(*command[:-2], "-p", "hard-rded/epochs=1", "--json")
+    assert code == 0, err
+    made = next(row for row in json.loads(out)["rows"] if row["method"] == "sfm")
+    assert len(made["students"]) == 3 and made["ci95"] is not None
+    _, table, _ = attar(*command[:-2], "-p", "hard-rded/epochs=1")
+    assert re.search(r"sfm .*│ +[1-9]\d*\.\d │ +\d+\.\d to \d", table) and "or the students of a single set" in table

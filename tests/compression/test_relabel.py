@@ -122,7 +122,11 @@ def test_an_interrupted_run_ends_as_one_that_was_not(made, monkeypatch):
         patch.setattr(module, "teacher_logits", stopped)
         with pytest.raises(KeyboardInterrupt, match="The same command continues after 1 of 3 epochs"):
             label(made)
-    assert len(files(made.path / "labels" / "soft-fkd")) == 2
+    assert set(files(made.path / "labels" / "soft-fkd")) == {
+        "index.json",
+        "teacher.safetensors",
+        "epoch-0000.safetensors",
+    }
     again = []
     with monkeypatch.context() as patch:
         patch.setattr(module, "teacher_logits", lambda *arguments: again.append(1) or answers(*arguments))
@@ -135,7 +139,7 @@ def test_more_epochs_add_to_those_that_are_there(made):
     longer = label(made, epochs=5)
     assert longer.record.epochs == 5 and list((made.path / "labels").iterdir()) == [longer.folder]
     kept = files(longer.folder)
-    assert all(kept[name] == data for name, data in short.items() if name != "index.json") and len(kept) == 6
+    assert all(kept[name] == data for name, data in short.items() if name != "index.json") and len(kept) == 7
     assert label(made, epochs=1).record.epochs == 5 and files(longer.folder) == kept
 
 
@@ -251,7 +255,9 @@ def test_the_bytes_are_told_before_and_after(made):
     labels = label(made, progress=told)
     assert told.plans == [f"3 of 3 epochs to label: {3 * COUNT * 3 * 2} bytes to {labels.folder}"]
     assert told.steps == [(1, 3), (2, 3), (3, 3)]
-    assert labels.bytes == sum(len(data) for data in files(labels.folder).values())
+    assert labels.bytes == sum(
+        len(data) for name, data in files(labels.folder).items() if name != "teacher.safetensors"
+    )
 
 
 def test_a_full_disk_is_told_before_the_work(made, monkeypatch):
@@ -260,6 +266,47 @@ def test_a_full_disk_is_told_before_the_work(made, monkeypatch):
         label(made)
     assert "online" in str(refused.value)
     assert not (made.path / "labels").exists() and label(made, epochs=2).record.epochs == 2
+
+
+def test_the_room_of_labels_that_go_counts_as_free(made, monkeypatch):
+    old = label(made)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(500, 500, 0))
+    assert old.bytes > 126 and label(made, seed=12, restart=True).record.seed == 12
+
+
+def test_old_labels_stay_until_the_first_new_epoch_is_there(made, monkeypatch):
+    before = files(label(made).folder)
+
+    def refused(problem, **changes):
+        with pytest.raises(problem):
+            label(made, **({"seed": 12, "restart": True} | changes))
+        assert files(made.path / "labels" / "soft-fkd") == before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(500, 500, 0))
+        refused(FileError, epochs=999)
+    refused(EvaluationError, by=teacher(scale=1e7))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "teacher_logits", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        refused(KeyboardInterrupt)
+    labels = label(made, seed=12, restart=True, epochs=2)
+    assert len(files(labels.folder)) == 4
+
+
+def test_what_the_teacher_was_trained_on_lies_beside_its_labels(made):
+    hashes = frozenset([bytes(8), b"\xff" * 8, b"\x80 bytes."])
+    informed = replace(teacher(), train_hashes=hashes)
+    assert label(made, by=informed).teacher_data == soft_labels.TeacherData(hashes, elsewhere=False)
+    elsewhere = replace(informed, record=informed.record.model_copy(update={"ssl": "imported"}))
+    other = label(made, by=elsewhere, protocol="soft-rded")
+    assert other.teacher_data == soft_labels.TeacherData(hashes, elsewhere=True)
+    file = other.folder / "teacher.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(EvaluationError, match=r"teacher.safetensors is damaged.\nGive the relabel command again"):
+        _ = other.teacher_data
+    file.unlink()
+    assert other.teacher_data is None
+    assert label(made, by=elsewhere, protocol="soft-rded").teacher_data is not None
 
 
 def test_answers_come_in_the_sets_order_of_classes(made):

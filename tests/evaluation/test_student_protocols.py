@@ -46,7 +46,15 @@ def test_minimax_has_another_rate_for_many_classes_and_its_own_views_of_cifar():
 
 @pytest.mark.parametrize(
     ("ipc", "classes", "side", "batch"),
-    [(1, 10, 32, 10), (10, 10, 32, 50), (50, 10, 32, 100), (10, 100, 32, 100), (50, 1000, 224, 200), (1, 200, 64, 100)],
+    [
+        (1, 10, 32, 10),
+        (10, 10, 32, 50),
+        (50, 10, 32, 100),
+        (10, 100, 32, 100),
+        (50, 1000, 224, 200),
+        (1, 200, 64, 100),  # Tiny-ImageNet
+        (1, 200, 224, 10),
+    ],
 )
 def test_rded_has_small_batches_for_few_images(ipc, classes, side, batch):
     assert schedule("soft-rded", ipc=ipc, classes=classes, side=side).batch == batch
@@ -67,6 +75,16 @@ def test_only_tiles_are_shuffled_and_cropped_by_rded():
 def test_rded_has_a_rate_for_each_student():
     names = ("resnet50", "mobilenetv2_100", "efficientnet_b0", "vgg11_bn", "vit_base_patch16_224")
     assert [schedule("hard-rded", student=name).lr for name in names] == [1e-3, 2.5e-3, 2e-3, 5e-4, 1e-4]
+
+
+def test_rded_trains_the_smallest_network_on_cifar_100_by_its_own_numbers():
+    def numbers(**changes):
+        plan = schedule("soft-rded", **({"classes": 100, "side": 32, "student": "convnet3"} | changes))
+        return plan.batch, plan.lr
+
+    assert numbers() == numbers(ipc=50) == (25, 2e-3)
+    others = {"student": "resnet18"}, {"student": "convnet4"}, {"side": 64}, {"classes": 101}
+    assert [numbers(**other) for other in others] == [(100, 1e-3), (100, 1e-3), (100, 1e-3), (50, 1e-3)]
 
 
 def test_learning_rates_follow_their_cosines():

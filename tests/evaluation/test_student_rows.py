@@ -99,16 +99,106 @@ def test_permuted_classes_give_the_same_answers(tmp_path, teacher):
 
 def test_stored_labels_replay_without_the_teacher(tmp_path, teacher):
     made = a_set(tmp_path / "x")
-    schedule = student_protocol(QUICK).schedule(2, 3, 6, SIDE)
-    told = {"protocol": QUICK, "epochs": schedule.epochs, "batch": schedule.batch, "device": "cpu"}
-    stored = relabel(made, teacher, schedule.recipe, **told)
+    stored = stored_for(made, teacher)
     alone, helped = evaluate([made]), evaluate([made], teacher=teacher)
     assert [row.method for row in alone.rows] == ["sfm"] and [row.method for row in helped.rows] == ["sfm", "random"]
     assert np.array_equal(alone.rows[0].correct, helped.rows[0].correct)
     assert any("random under soft-rded/epochs=3 needs" in remark for remark in alone.remarks)
     assert alone.about["soft_labels"][0]["bytes"] == stored.bytes
+    assert alone.rows[0].bytes == made.bytes + stored.bytes
+    assert any("same views under every seed" in remark for remark in alone.remarks)
     with pytest.raises(EvaluationError, match="teacher"):
         evaluate([made], teacher=a_teacher(tmp_path / "other.safetensors", seed=1))
+
+
+def stored_for(made, teacher):
+    """Soft labels beside a set, for all of a quick training."""
+    schedule = student_protocol(QUICK).schedule(2, 3, 6, SIDE)
+    told = {"protocol": QUICK, "epochs": schedule.epochs, "batch": schedule.batch, "device": "cpu"}
+    return relabel(made, teacher, schedule.recipe, **told)
+
+
+def test_labels_count_only_where_students_learn_them(tmp_path, teacher):
+    made = a_set(tmp_path / "x")
+    stored_for(made, teacher)
+    done = evaluate([made], protocols=("hard-rded/epochs=1",), seeds=1)
+    assert [row.bytes for row in done.rows if row.distilled_on] == [made.bytes]
+    assert not any("same views" in remark for remark in done.remarks)
+
+
+def test_stored_labels_of_a_teacher_that_saw_test_images_are_refused(tmp_path, trainings):
+    seen = coloured(5, seed=1).hashes()
+    made = a_set(tmp_path / "x")
+    stored_for(made, a_teacher(tmp_path / "t.safetensors", train_hashes=frozenset(seen[:2])))
+    with pytest.raises(EvaluationError, match=r"t\.safetensors was trained on 2 of 15 test images"):
+        evaluate([made])
+    assert not trainings
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize(
+    ("hashes", "ssl", "doubt"),
+    [
+        (frozenset([b"8 bytes."]), "none", None),
+        (frozenset([b"8 bytes."]), "imported", "its file lists the images of its head alone"),
+        (frozenset(), "imported", "its file lists no training images"),
+        (frozenset(), "none", "its file lists no training images"),
+    ],
+)
+def test_what_is_not_known_of_the_teachers_images_is_told(tmp_path, hashes, ssl, doubt, stored):
+    made, teacher = a_set(tmp_path / "x"), a_teacher(tmp_path / "t.safetensors", train_hashes=hashes)
+    object.__setattr__(teacher, "record", teacher.record.model_copy(update={"ssl": ssl}))
+    if stored:
+        stored_for(made, teacher)
+    done = evaluate([made], teacher=None if stored else teacher, seeds=1, train=None)
+    told = [remark for remark in done.remarks if "saw test images" in remark]
+    assert len(told) == (doubt is not None) and all(remark.endswith(f"isn't known: {doubt}.") for remark in told)
+
+
+def test_old_labels_say_that_nothing_is_known_of_their_teacher(tmp_path, teacher):
+    made = a_set(tmp_path / "x")
+    (stored_for(made, teacher).folder / "teacher.safetensors").unlink()
+    done = evaluate([made], seeds=1)
+    assert any("checked with --teacher alone" in remark for remark in done.remarks)
+
+
+def test_students_of_one_set_are_its_spread(tmp_path, monkeypatch):
+    """Sets of the same method, whose students are right on 3, 6 and 12 of 15 images, and random ones always on 6."""
+    rights = {0: 3, 1: 6, 2: 12}
+
+    def train(network, images, labels, schedule, *, seed, test, task, **options):
+        truth, right = test.labels.numpy(), 6 if "random" in task else rights[seed]
+        answers = np.where(np.arange(15) < right, truth, (truth + 1) % 3)
+        return students.StudentResult(answers, answers)
+
+    monkeypatch.setattr(student_rows, "train_student", train)
+    sets = [a_set(tmp_path / f"x{seed}", seed=seed) for seed in (0, 1)]
+    one = evaluate(sets[:1], protocols=("hard-rded/epochs=1",), seeds=3)
+    accuracies = 100 * np.array([3, 6, 12]) / 15
+    row = one.rows[0]
+    assert row.accuracy == pytest.approx(accuracies.mean()) and row.std == pytest.approx(accuracies.std(ddof=1))
+    assert row.correct.shape == (3, 15) and row.ci95 is not None
+    assert row.as_json()["students"] == accuracies.round(2).tolist()
+    assert row.seeds == {"distill": [0], "student": [0, 1, 2]}
+    (_, _, found), *_ = one.differences()
+    assert found.mean == pytest.approx(100 / 15) and found.verdict == "undecided"
+    two = evaluate(sets, protocols=("hard-rded/epochs=1",), seeds=3).rows[0]
+    assert two.correct.shape == (2, 15) and two.std == pytest.approx(0) and len(two.students) == 6
+
+
+def test_every_length_of_training_is_told(tmp_path):
+    plans = []
+
+    class Told(students.Progress):
+        def plan(self, text):
+            plans.append(text)
+
+    sets = [a_set(tmp_path / f"x{ipc}{seed}", ipc=ipc, seed=seed) for ipc, seed in ((1, 0), (2, 0), (2, 1))]
+    for place, one in enumerate(sets):
+        object.__setattr__(one.manifest, "method", ("sfm", "dm-mean", "dm-mean")[place])
+    evaluate(sets, protocols=("hard-minimax/epochs=1",), train=None, seeds=1, progress=Told())
+    lengths = [text.partition(" pixels, ")[2].partition(";")[0] for text in plans]
+    assert lengths == ["1 epochs of 3 images in batches of 3", "1 epochs of 6 images in batches of 6"]
 
 
 def test_without_training_images_random_is_not_available(tmp_path):

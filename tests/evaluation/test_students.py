@@ -105,6 +105,22 @@ def test_a_training_goes_on_where_it_was_killed(tmp_path, monkeypatch, optimiser
     assert np.array_equal(found.last, expected.last) and np.array_equal(found.best, expected.best)
 
 
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+@pytest.mark.parametrize(("kind", "options"), [(torch.optim.AdamW, {}), (torch.optim.SGD, {"momentum": 0.9})])
+def test_a_training_goes_on_where_its_weights_lie(tmp_path, kind, options):
+    network, (images, labels), test = a_student(), pixels(), unseen()
+    optimiser = kind(network.parameters(), lr=0.01, **options)
+    torch.nn.functional.cross_entropy(network(images / 255), labels).backward()
+    optimiser.step()
+    student_checkpoint.save(tmp_path / "x.safetensors", network, optimiser, 1, test.labels)
+    away = a_student().to("meta")
+    resumed = kind(away.parameters(), lr=0.01, **options)
+    epochs, best = student_checkpoint.restore(tmp_path / "x.safetensors", away, resumed)
+    kept = [value for state in resumed.state.values() for value in state.values()]
+    assert epochs == 1 and len(kept) == sum(len(state) for state in optimiser.state.values()) > 0
+    assert {value.device.type for value in (*kept, best)} == {"meta"}
+
+
 def test_a_damaged_checkpoint_counts_as_none(tmp_path):
     file = tmp_path / "x.safetensors"
     write_bytes(file, b"nonsense")

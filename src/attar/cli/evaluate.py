@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from attar.cli.options import (
     Weights,
     chosen_classes,
 )
+from attar.errors import EvaluationError
 
 if TYPE_CHECKING:
     from attar.evaluation import Evaluation
@@ -71,7 +73,9 @@ def evaluate(
         Path | None,
         typer.Option(help="A file of `attar squeeze` that gives the soft labels.", rich_help_panel=_STUDENTS),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Students trained on each set.", rich_help_panel=_STUDENTS)] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Students trained on each set (3).", rich_help_panel=_STUDENTS)
+    ] = None,
     normalise: Annotated[str, typer.Option(help="native or imagenet mean and std.")] = "native",
     image_size: ImageSize = None,
     mean: Mean = None,
@@ -120,6 +124,8 @@ def evaluate(
     names = protocol or ["probe-v1", "probe-v1/std"]
     for name in names:
         student_protocol(name) if is_student_protocol(name) else known(name)
+    if not any(map(is_student_protocol, names)):
+        _refuse_unused(names, {"--student": student, "--teacher": teacher, "--seeds": seeds})
     opened = [attar.load(path) for path in sets]
     networks = BackboneOptions(backbone or [], weights, image_size, mean, std, key_map, model_arg, normalise).open()
 
@@ -141,7 +147,7 @@ def evaluate(
             protocols=names,
             students=student or ["resnet18"],
             teacher=teacher,
-            student_seeds=seeds,
+            student_seeds=3 if seeds is None else seeds,
             controls=controls,
             device=device,
             precision=precision,
@@ -159,6 +165,17 @@ def evaluate(
     look = f"look at {sets[0] / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
     sys.stdout.flush()
     print(f"Next: {look}", file=sys.stderr)
+
+
+def _refuse_unused(protocols: Sequence[str], options: Mapping[str, object]) -> None:
+    """EvaluationError where options of students were given (not None), and no protocol trains any."""
+    given = [option for option, value in options.items() if value is not None]
+    if given:
+        verb = "takes" if len(protocols) == 1 else "take"
+        raise EvaluationError(
+            f"{', '.join(protocols)} {verb} no {', '.join(given)}",
+            "Name a protocol that trains students, such as -p soft-rded, or leave that out.",
+        )
 
 
 def _write(result: Evaluation, out: Path) -> None:

@@ -60,7 +60,8 @@ def relabel(
             progress=progress,
         )
         progress.note(f"{labels.folder}: {labels.record.epochs} epochs, {labels.bytes:,} bytes")
-    words = [str(distilled), "--protocol", name, "--student", network.record.architecture, "--teacher", str(teacher)]
+    taught = ["--protocol", name, "--student", network.record.architecture, "--teacher", str(teacher)]
+    words = [str(distilled), "--test", "TEST_IMAGES", *taught]
     print(f"Next: attar evaluate {shlex.join(words)}", file=sys.stderr)
     if json:
         record = labels.record.model_dump(mode="json")

@@ -30,8 +30,8 @@ _LEGEND = (
 )
 _STUDENTS_LEGEND = (
     "Students are trained from scratch; random: real images, labelled and learned in the same way. Accuracy is that "
-    "after the last epoch; best is the highest of the tests every 10 epochs, chosen on the test images. Differences in "
-    "points with their 95 % interval."
+    "after the last epoch; best is the highest of the tests every 10 epochs, chosen on the test images. ± and the "
+    "interval are over sets or draws, or the students of a single set. Differences in points with their 95 % interval."
 )
 
 

@@ -17,7 +17,7 @@ from attar.compression.views import Recipe, epoch_batches, make_batch
 from attar.devices import pick_device
 from attar.distilled import DistilledSet, Origin
 from attar.errors import EvaluationError, FileError, SettingsError
-from attar.files import sweep, write_text
+from attar.files import sweep
 from attar.progress import SILENT, Progress
 
 _CHUNK = 256  # images that the teacher sees at once: of another number the sums may round differently
@@ -39,8 +39,8 @@ def relabel(
     """Keep the teacher's logits on all batches of `epochs` epochs with the set, under the name of a protocol.
 
     Epochs that lie there and are whole stay: an interrupted call goes on, and a larger number adds to them. Raises
-    SettingsError where labels made otherwise lie there (`restart` replaces them), EvaluationError where teacher, set
-    and recipe don't fit each other, FileError where the disk has no room.
+    SettingsError where labels made otherwise lie there (`restart` replaces them, once the first new epoch is there),
+    EvaluationError where teacher, set and recipe don't fit each other, FileError where the disk has no room.
     """
     if min(epochs, batch) < 1 or seed < 0:
         raise SettingsError(
@@ -49,17 +49,22 @@ def relabel(
         )
     _check_fit(distilled, teacher, recipe)
     wanted = _record(distilled, teacher, recipe, epochs=epochs, batch=batch, seed=seed)
-    labels = _begin(distilled, protocol, wanted, restart=restart)
-    missing = [epoch for epoch in range(epochs) if not labels.has(epoch)]
+    labels, stale = _begin(distilled, protocol, wanted, restart=restart)
+    missing = [epoch for epoch in range(epochs) if stale or not labels.has(epoch)]
     needed = len(missing) * labels.record.epoch_bytes
-    _refuse_full_disk(distilled.path, needed)
-    write_text(labels.folder / "index.json", labels.record.model_dump_json(indent=1))
+    _refuse_full_disk(distilled.path, needed, freed=labels.bytes if stale else 0)
+    if not stale:
+        labels.describe(teacher)
     progress.plan(f"{len(missing)} of {epochs} epochs to label: {needed:,} bytes to {labels.folder}")
     place = pick_device(device)
     images, seeing = torch.from_numpy(distilled.images).to(place), teacher.to(place)
     for done, epoch in enumerate(missing):
         try:
-            labels.write(epoch, _answers(labels.record, images, seeing, epoch))
+            answers = _answers(labels.record, images, seeing, epoch)
+            if stale and done == 0:
+                shutil.rmtree(labels.folder, ignore_errors=True)
+                labels.describe(teacher)
+            labels.write(epoch, answers)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(f"The same command continues after {done} of {len(missing)} epochs.") from interrupt
         progress.advance("labels", done + 1, len(missing))
@@ -135,8 +140,11 @@ def _record(
     )
 
 
-def _begin(distilled: DistilledSet, protocol: str, wanted: LabelRecord, *, restart: bool) -> SoftLabels:
-    """The labels that are there, or none yet; SettingsError where they were made otherwise, unless `restart`."""
+def _begin(distilled: DistilledSet, protocol: str, wanted: LabelRecord, *, restart: bool) -> tuple[SoftLabels, bool]:
+    """(the labels that are there, or none yet; whether others lie in their place, which must go).
+
+    SettingsError where those were made otherwise, unless `restart`.
+    """
     folder = label_folder(distilled, protocol)
     try:
         known = SoftLabels.open(distilled, protocol)
@@ -147,15 +155,14 @@ def _begin(distilled: DistilledSet, protocol: str, wanted: LabelRecord, *, resta
         if not restart:
             raise
         known = None
-    if known is None:
-        shutil.rmtree(folder, ignore_errors=True)  # also shards without an index
     record = wanted if known is None else wanted.model_copy(update={"epochs": max(wanted.epochs, known.record.epochs)})
     sweep(folder)
-    return SoftLabels(folder, record)
+    return SoftLabels(folder, record), known is None and folder.is_dir()  # also shards without an index
 
 
-def _refuse_full_disk(place: Path, needed: int) -> None:
-    free = shutil.disk_usage(place).free
+def _refuse_full_disk(place: Path, needed: int, *, freed: int) -> None:
+    """FileError where the labels don't fit into the free room and the bytes that are going to be `freed`."""
+    free = shutil.disk_usage(place).free + freed
     if needed > free:
         raise FileError(
             f"the disk has no room for labels in {place}: {needed:,} bytes are needed and {free:,} free",

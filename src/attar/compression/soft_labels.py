@@ -2,6 +2,7 @@
 
     SET/labels/PROTOCOL/index.json               whose labels of what they are
     SET/labels/PROTOCOL/epoch-0000.safetensors   fp16 logits [images, classes], in the order of the epoch's batches
+    SET/labels/PROTOCOL/teacher.safetensors      what the teacher was trained on, to refuse tests on the same images
 
 Batches are rebuilt from the seed, so a label costs two bytes a class and nothing else. Temperature comes in training.
 """
@@ -15,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float16, UInt8
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
@@ -23,10 +25,12 @@ from attar.backbones.squeezed import Squeezed
 from attar.compression.views import Recipe, draw_batch, epoch_batches
 from attar.distilled import DistilledSet, Origin
 from attar.errors import EvaluationError, FileError
-from attar.files import digest, safe_name
+from attar.files import digest, safe_name, write_text
 from attar.tensors import read_tensors, write_tensors
 
 _SCHEMA = 1
+_INDEX, _TEACHER = "index.json", "teacher.safetensors"
+_HASHES, _ELSEWHERE = "train_hashes", "trained_elsewhere"
 _AGAIN = "Make them anew: attar relabel ... --restart; or remove that folder, and the teacher answers online."
 
 
@@ -76,6 +80,22 @@ class LabelRecord(BaseModel):
 
 
 @dataclass(frozen=True)
+class TeacherData:
+    """What is known of the images that a teacher was trained on.
+
+    `hashes` are `Squeezed.train_hashes`. One that was trained elsewhere names those that its head was fitted on alone.
+    """
+
+    hashes: frozenset[bytes]
+    elsewhere: bool
+
+    @classmethod
+    def of(cls, teacher: Squeezed) -> TeacherData:
+        """What a squeezed network says of itself."""
+        return cls(teacher.train_hashes, teacher.record.ssl == "imported")
+
+
+@dataclass(frozen=True)
 class SoftLabels:
     """The labels in `folder`, perhaps still without some of their epochs."""
 
@@ -89,7 +109,7 @@ class SoftLabels:
         EvaluationError where they are of other images, or where their index is damaged or of a newer attar.
         """
         folder = label_folder(distilled, protocol)
-        file = folder / "index.json"
+        file = folder / _INDEX
         if not file.is_file():
             return None
         try:
@@ -102,8 +122,24 @@ class SoftLabels:
 
     @property
     def bytes(self) -> int:
-        """Bytes on the disk."""
-        return sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
+        """Bytes that must be kept to train by the labels: all but what the teacher was trained on."""
+        files = (file for file in self.folder.iterdir() if file.is_file() and file.name != _TEACHER)
+        return sum(file.stat().st_size for file in files)
+
+    @property
+    def teacher_data(self) -> TeacherData | None:
+        """What the teacher was trained on; None where nobody wrote it down, EvaluationError where it is damaged."""
+        file = self.folder / _TEACHER
+        try:
+            tensors, about = read_tensors(file)
+        except FileNotFoundError:
+            return None
+        except FileError as error:
+            raise EvaluationError(
+                f"{file} is damaged.", "Give the relabel command again: it writes this anew."
+            ) from error
+        known = frozenset(value.to_bytes(8, "big", signed=True) for value in tensors[_HASHES].tolist())
+        return TeacherData(known, about[_ELSEWHERE] == "yes")
 
     def logits(self, epoch: int, number: int) -> Float16[Tensor, "batch classes"]:
         """What the teacher answered to batch `number` of an epoch; EvaluationError where the epoch isn't whole."""
@@ -127,6 +163,14 @@ class SoftLabels:
     def shard(self, epoch: int) -> Path:
         """The file of an epoch."""
         return self.folder / f"epoch-{epoch:04d}.safetensors"
+
+    def describe(self, teacher: Squeezed) -> None:
+        """Write down whose labels of what lie here."""
+        data = TeacherData.of(teacher)
+        known = sorted(int.from_bytes(value, "big", signed=True) for value in data.hashes)
+        hashes = {_HASHES: torch.tensor(known, dtype=torch.int64)}
+        write_tensors(self.folder / _TEACHER, hashes, {_ELSEWHERE: "yes" if data.elsewhere else "no"})
+        write_text(self.folder / _INDEX, self.record.model_dump_json(indent=1))
 
     def write(self, epoch: int, logits: Float16[Tensor, "images classes"]) -> None:
         """Keep the logits of an epoch, in the order of its batches."""

@@ -19,12 +19,14 @@ class Row:
 
     `accuracy` is the mean in percent over sets (or draws) of the mean over their probes, `std` the unbiased deviation
     over sets and `ci95` their t-interval: 0 and None for a single set. `correct` holds for each set the share of its
-    probes that were right on each test image, `confusion[true, predicted]` counts all answers. `table` is the protocol
-    under whose table the row stands, `protocol` how its number was made; they differ for rows that the protocol doesn't
-    apply to, such as `full` under lgm-probe. `teacher` is the backbone that a classifier was inherited from, `own` says
-    that the set was distilled on this backbone, and `beside_ipc` is the number a class of the sets that it stands
-    beside, where that is another than its own. `best`, of students, is the mean of the highest accuracy in any test of
-    a training: chosen on the test images, so never the result; `students` are the accuracies of each, in percent.
+    probes that were right on each test image, `confusion[true, predicted]` counts all answers. Where students learned
+    from a single set, each of them counts as a set does in `std`, `ci95` and `correct`: all spread there is is theirs.
+    `table` is the protocol under whose table the row stands, `protocol` how its number was made; they differ for rows
+    that the protocol doesn't apply to, such as `full` under lgm-probe. `teacher` is the backbone that a classifier was
+    inherited from, `own` says that the set was distilled on this backbone, and `beside_ipc` is the number a class of
+    the sets that it stands beside, where that is another than its own. `best`, of students, is the mean of the highest
+    accuracy in any test of a training: chosen on the test images, so never the result; `students` are the accuracies of
+    each, in percent.
     """
 
     method: str

@@ -33,7 +33,10 @@ def save(
 def restore(
     path: Path, network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[int, Int[Tensor, " test"] | None]:
-    """(epochs done, the best answers so far), network and optimiser as they were; (0, None) without a whole file."""
+    """(epochs done, the best answers so far), network and optimiser as they were; (0, None) without a whole file.
+
+    All lies where the network's weights lie: the fused step refuses counters of another device.
+    """
     try:
         tensors, _ = read_tensors(path)
     except (OSError, FileError):
@@ -48,5 +51,7 @@ def restore(
             parameter = parameters[int(place)]
             # Moments lie in memory as their weights do (channels last): the fused step walks both in the same order.
             like = parameter if tensor.shape == parameter.shape else tensor
-            optimiser.state[parameter][key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-    return int(tensors[_EPOCH]), tensors.get(_BEST)
+            empty = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device)
+            optimiser.state[parameter][key] = empty.copy_(tensor)
+    best = tensors.get(_BEST)
+    return int(tensors[_EPOCH]), None if best is None else best.to(parameters[0].device)

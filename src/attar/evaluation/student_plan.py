@@ -11,13 +11,14 @@ import torch
 from attar.backbones.architectures import make_classifier
 from attar.backbones.squeezed import Squeezed
 from attar.compression.relabel import reordered
-from attar.compression.soft_labels import SoftLabels
+from attar.compression.soft_labels import SoftLabels, TeacherData
 from attar.distilled import DistilledSet
 from attar.errors import EvaluationError
 from attar.evaluation.student_protocols import Schedule, StudentProtocol
 from attar.images.source import ImageSource
 
 _LARGEST_SIDE = 224  # where no teacher says another
+_UNCHECKED = "Whether the teacher of the stored labels saw test images is checked with --teacher alone."
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,27 @@ class StudentPlan:
             found.append("n/a: random, under which students learn too, needs the training images (--train).")
         elif soft and self.teacher is None:
             found.append(f"n/a: random under {soft} needs the network that answers (--teacher).")
-        if soft and self.teacher is not None and not self.teacher.train_hashes:
-            found.append(f"Whether {self.teacher.name} saw test images isn't known: its file lists no training images.")
-        if soft and self.teacher is None:
-            found.append("Whether the teacher of the stored labels saw test images is checked with --teacher alone.")
+        if soft:
+            found += self._doubts()
+        if self.labels and len(self.seeds) > 1:
+            found.append("Students of stored labels see the same views under every seed, which draws their weights.")
         if any((one.weights != 1).any() for one in sets):
             found.append("Students count every image once, whatever its weight.")
+        return found
+
+    def _doubts(self) -> list[str]:
+        """What isn't known of the teachers' training images."""
+        taught: list[tuple[str, TeacherData | None]]
+        taught = [(stored.record.teacher.name, stored.teacher_data) for stored in self.labels.values()]
+        if self.teacher is not None:  # theirs too, or they would be refused
+            taught = [(self.teacher.name, TeacherData.of(self.teacher))]
+        found = []
+        for name, data in taught:
+            if data is None:
+                found.append(_UNCHECKED)
+            elif data.elsewhere or not data.hashes:
+                lists = "the images of its head alone" if data.hashes else "no training images"
+                found.append(f"Whether {name} saw test images isn't known: its file lists {lists}.")
         return found
 
 
@@ -78,10 +94,13 @@ def plan_students(
             "students need a distilled set, a name and a seed", "Give a set, --student resnet18 and --seeds 3."
         )
     if teacher is not None:
-        _refuse_teacher(teacher, test, classes)
+        reordered(torch.zeros(1, len(teacher.classes), dtype=torch.float16), teacher.classes, classes)
+        _refuse_seen(teacher.name, TeacherData.of(teacher), test)
     sets = [one for group in groups for one in group]
     found = {(each.id, one.path): SoftLabels.open(one, each.id) for each in protocols if each.soft for one in sets}
     labels = {place: stored for place, stored in found.items() if stored is not None}
+    for stored in labels.values():
+        _refuse_seen(stored.record.teacher.name, stored.teacher_data, test)
     stored_side = max(one.manifest.image_side for one in sets)
     plan = StudentPlan(
         classes=classes,
@@ -125,11 +144,10 @@ def _refuse_unlabelled(plan: StudentPlan, protocol: StudentProtocol, one: Distil
         )
 
 
-def _refuse_teacher(teacher: Squeezed, test: ImageSource, classes: tuple[str, ...]) -> None:
-    """EvaluationError for a teacher of other classes, and for one that was trained on test images."""
-    reordered(torch.zeros(1, len(teacher.classes), dtype=torch.float16), teacher.classes, classes)
-    seen = sum(value[:8] in teacher.train_hashes for value in test.hashes())
+def _refuse_seen(name: str, data: TeacherData | None, test: ImageSource) -> None:
+    """EvaluationError for a teacher that is known to have been trained on test images."""
+    seen = 0 if data is None else sum(value[:8] in data.hashes for value in test.hashes())
     if seen:
         raise EvaluationError(
-            f"the teacher {teacher.name} was trained on {seen} of {len(test)} test images", "Test on other images."
+            f"the teacher {name} was trained on {seen} of {len(test)} test images", "Test on other images."
         )

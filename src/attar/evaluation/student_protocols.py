@@ -33,6 +33,7 @@ from attar.errors import EvaluationError, nearest
 _SMALL_SIDE = 64  # images up to here are tested whole
 _FULL_SIDE = 224
 _CIFAR_SIDE = 32
+_CIFAR_100, _TINY = (100, _CIFAR_SIDE), (200, 64)  # (classes, side)
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,13 @@ def _minimax(plan: Schedule, ipc: int, classes: int, side: int, student: str) ->
 
 
 def _rded(plan: Schedule, ipc: int, classes: int, side: int, student: str) -> Schedule:
-    """Batches by images a class, and the rate by student. The images of small sets aren't tiled, so nothing is
-    shuffled or cropped there."""
+    """Batches by images a class, and the rate by student; Tiny-ImageNet, and ConvNet-3 on CIFAR-100, have their own.
+    The images of small sets aren't tiled, so nothing is shuffled or cropped there."""
     batch = 10 if ipc == 1 else 50 if ipc <= 10 else 100
-    batch = 2 * batch if classes in (100, 1000) else 100 if classes == 200 else batch  # 200: Tiny-ImageNet
+    batch = 2 * batch if classes in (100, 1000) else 100 if (classes, side) == _TINY else batch
     lr = next((lr for start, lr in _RDED_RATES.items() if student.startswith(start)), plan.lr)
+    if student == "convnet3" and (classes, side) == _CIFAR_100:
+        batch, lr = 25, 2e-3
     tiled = side > _SMALL_SIDE
     recipe = plan.recipe if tiled else replace(plan.recipe, crop="none", shuffle=1)
     return replace(plan, batch=batch, lr=lr, recipe=recipe)

@@ -55,7 +55,7 @@ class StudentBench:
         """For each protocol and student a row of each group, and one of random real images at each number a class."""
         for protocol in self.plan.protocols:
             for student in self.plan.students:
-                self._announce(protocol, student, groups[0][0])
+                self._announce(protocol, student, groups)
                 for group in groups:
                     yield self._set_row(protocol, student, group)
                 if train is None or (protocol.soft and self.teacher is None):
@@ -64,14 +64,18 @@ class StudentBench:
                     if int(train.counts.min()) >= ipc:
                         yield self._random_row(protocol, student, train, ipc)
 
-    def _announce(self, protocol: StudentProtocol, student: str, one: DistilledSet) -> None:
-        schedule = self.plan.schedule(protocol, student, one.manifest.ipc, len(one))
-        length = f"{schedule.epochs} epochs of {len(one)} images in batches of {schedule.batch}"
-        told = f"{protocol.id}: {student} at {self.plan.side} pixels, {length}; {len(self.plan.seeds)} students a set"
-        self.progress.plan(told)
+    def _announce(self, protocol: StudentProtocol, student: str, groups: Sequence[Sequence[DistilledSet]]) -> None:
+        """What will be trained: a line for all sets that are as long."""
+        sizes = dict.fromkeys((one.manifest.ipc, len(one)) for group in groups for one in group)
+        for ipc, images in sizes:
+            schedule = self.plan.schedule(protocol, student, ipc, images)
+            length = f"{schedule.epochs} epochs of {images} images in batches of {schedule.batch}"
+            count = f"{len(self.plan.seeds)} students a set"
+            self.progress.plan(f"{protocol.id}: {student} at {self.plan.side} pixels, {length}; {count}")
 
     def _set_row(self, protocol: StudentProtocol, student: str, group: Sequence[DistilledSet]) -> Row:
         first, results = group[0].manifest, []
+        labels = self.plan.labels_of(protocol, group[0])
         for one in group:
             material = Material(one.path.name, one.source, common_labels(one.source, self.classes), one.weights)
             stored = self.plan.labels_of(protocol, one)
@@ -85,7 +89,7 @@ class StudentBench:
             set=", ".join(one.path.name for one in group),
             distilled_on=tuple(origin.name for origin in first.backbones),
             ipc=first.ipc,
-            bytes=bytes_of(group[0]),
+            bytes=bytes_of(group[0]) + (0 if labels is None else labels.bytes),
             seeds={"distill": [one.manifest.seeds["distill"] for one in group], "student": list(self.plan.seeds)},
         )
 
@@ -116,8 +120,9 @@ class StudentBench:
     ) -> Row:
         labels = self.test_labels.numpy()
         best = [float(100 * np.mean([result.best == labels for result in students])) for students in results]
+        runs = [[student] for student in results[0]] if len(results) == 1 else results
         return make_row(
-            [[result.last for result in students] for students in results],
+            [[result.last for result in run] for run in runs],
             labels,
             len(self.classes),
             evaluated_on=student,

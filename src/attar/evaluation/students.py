@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD
 from attar.backbones.squeezed import Squeezed
 from attar.compression.soft_labels import SoftLabels
 from attar.devices import pick_dtype
@@ -25,7 +26,6 @@ from attar.evaluation.student_lessons import Lesson, Loss, answers
 from attar.evaluation.student_protocols import Schedule
 from attar.progress import SILENT, Progress
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for every student
 _TEST_EVERY = 10  # epochs
 _TEST_BATCH = 256
 _CHECKPOINT_SECONDS = 120
@@ -118,7 +118,8 @@ class _Training:
         self.schedule = schedule
         self.optimiser = _optimiser(network, schedule)
         self._half = torch.autocast(device.type, torch.bfloat16, enabled=pick_dtype(precision) == torch.bfloat16)
-        self._mean, self._std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (_MEAN, _STD))
+        known = (IMAGENET_MEAN, IMAGENET_STD)  # for every student
+        self._mean, self._std = (torch.tensor(values, device=device).view(3, 1, 1) for values in known)
 
     def begin(self, epoch: int) -> None:
         self.network.train()
