@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,8 +31,9 @@ from attar.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from attar.distilled import DistilledSet
-    from attar.images import ImageSource
+    from attar.cli.recover import Recovery
+    from attar.cli.select import Selection
+    from attar.cli.synthesis import Synthesis
 
 _SETTINGS = "Settings (later wins: preset, file, flags)"
 
@@ -106,11 +107,10 @@ def distill(
 
     import attar
     from attar.cli.recover import open_recovery
-    from attar.cli.select import is_selection, refuse_unused
+    from attar.cli.select import is_selection, open_selection
     from attar.cli.show import Shown, print_json, speaks
-    from attar.compression.recovery_settings import RECOVERY_PRESETS, is_recovery
-    from attar.errors import SettingsError
-    from attar.synthesis.presets import published_for
+    from attar.cli.synthesis import open_synthesis
+    from attar.compression.recovery_settings import is_recovery
 
     budget = _bytes(memory)
     named = {
@@ -123,72 +123,38 @@ def distill(
         "normalise": normalise,
     }
     flags = dict(_setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
-    notes: list[str | None] = []
+    given = {
+        "--preset": None if preset == "attar" else preset,
+        "--settings": settings,
+        "--set": set_,
+        "--steps": steps,
+        "--views": views,
+        "--lr": lr,
+        "--weights": weights,
+        "--image-size": image_size,
+        "--mean": mean,
+        "--std": std,
+        "--key-map": key_map,
+        "--model-arg": model_arg,
+        "--memory": memory,
+        "--chunk": chunk,
+        "--groups": groups,
+        "--like": like,
+    }
+    maker: Recovery | Selection | Synthesis
     if is_recovery(preset, settings, flags.get("method")):
-        unused: dict[str, object] = {
-            "--weights": weights,
-            "--image-size": image_size,
-            "--mean": mean,
-            "--std": std,
-            "--key-map": key_map,
-            "--model-arg": model_arg,
-            "--memory": memory,
-            "--chunk": chunk,
-            "--groups": groups,
-            "--like": like,
-        }
-        recovery = open_recovery(preset, settings, flags, backbone, unused)
-        make, words = recovery.make, recovery.words()
-        figures = RECOVERY_PRESETS[preset].published
-        notes.append(None if figures is None else figures.text)
+        maker = open_recovery(preset, settings, flags, backbone, given)
     else:
         chosen = attar.choose_settings(preset, settings, **flags)
-        selecting = is_selection(chosen.method)
-        if selecting:
-            unused = {
-                "--preset": None if preset == "attar" else preset,
-                "--settings": settings,
-                "--set": set_,
-                "--steps": steps,
-                "--views": views,
-                "--lr": lr,
-                "--memory": memory,
-                "--chunk": chunk,
-                "--groups": groups,
-            }
-            refuse_unused(chosen.method, unused, backbones=len(backbone), seeds=seeds)
-        elif like is not None:
-            raise SettingsError(f"{chosen.method} is like no set", "leave --like to neighbours and jpeg")
-        else:
-            notes.append(published_for(preset))
-        if groups is not None and not chosen.options.needs_groups:
-            notes.append("Groups decide nothing by themselves: add --set group_balanced=true to balance class centres.")
-        reference = None if like is None else attar.load(like)
         described = BackboneOptions(backbone, weights, image_size, mean, std, key_map, model_arg, chosen.normalise)
-        networks, words = described.open(), described.words()
-
-        def make(source: ImageSource, target: Path, number: int, **where: Any) -> DistilledSet:
-            if selecting:
-                return attar.select(
-                    source,
-                    networks[0],
-                    target,
-                    method=chosen.method,
-                    ipc=chosen.ipc,
-                    seed=(seed or 0) + number,
-                    like=reference,
-                    **where,
-                )
-            return attar.distill(
-                source,
-                networks,
-                target,
-                settings=chosen.model_copy(update={"seed": chosen.seed + number}),
-                memory=budget,
-                chunk=chunk,
-                **where,
+        if is_selection(chosen.method):
+            maker = open_selection(
+                chosen.method, chosen.ipc, described, seed=seed or 0, seeds=seeds, like=like, given=given
             )
-
+        else:
+            maker = open_synthesis(
+                chosen, described, preset=preset, like=like, groups=groups, memory=budget, chunk=chunk
+            )
     source = attar.open(
         images,
         class_names=class_names,
@@ -198,18 +164,18 @@ def distill(
         skip_corrupt=skip_corrupt,
         allow_download=allow_download,
     )
+    notes = list(maker.notes)
     if source.skipped:
         names = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
         notes.append(f"Left out, because they can't be read: {len(source.skipped)} images ({names}).")
     made = []
     with Shown() as progress:
         for note in notes:
-            if note is not None:
-                progress.note(note)
+            progress.note(note)
         for number in range(seeds):
             target = out if seeds == 1 else Path(f"{out}-{number}")
             where = {"device": device, "precision": precision, "restart": restart, "progress": progress}
-            made.append(make(source, target, number, **where))
+            made.append(maker.make(source, target, number, **where))
         for one in made:
             progress.note(
                 f"{one.path}: {len(one)} images, {one.bytes:,} bytes{_quality(one.manifest.scores)}; "
@@ -217,7 +183,7 @@ def distill(
             )
     if not speaks():
         return
-    command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *words]
+    command = [*(str(one.path) for one in made), "--test", "TEST_IMAGES", *maker.words]
     command += ["--classes", classes] if classes else []
     command += ["--skip-corrupt"] if skip_corrupt else []
     command += [] if precision == "fp32" else ["--precision", precision]

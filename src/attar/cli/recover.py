@@ -16,12 +16,27 @@ if TYPE_CHECKING:
     from attar.images import ImageSource
 
 
+_UNUSED = (
+    "--weights",
+    "--image-size",
+    "--mean",
+    "--std",
+    "--key-map",
+    "--model-arg",
+    "--memory",
+    "--chunk",
+    "--groups",
+    "--like",
+)
+
+
 @dataclass(frozen=True)
 class Recovery:
     """What was asked for: settings, and the network to recover from."""
 
     settings: RecoverySettings
     squeezed: Squeezed
+    notes: Sequence[str]
 
     def make(self, source: ImageSource, target: Path, number: int, **where: Any) -> DistilledSet:
         """Set `number` of those with consecutive seeds."""
@@ -30,6 +45,7 @@ class Recovery:
         chosen = self.settings.model_copy(update={"seed": self.settings.seed + number})
         return recover(source, self.squeezed, target, settings=chosen, **where)
 
+    @property
     def words(self) -> list[str]:
         """What `attar evaluate` is told to train the network's like on the set, with its soft labels."""
         student = self.squeezed.record.architecture
@@ -37,20 +53,21 @@ class Recovery:
 
 
 def open_recovery(
-    preset: str, file: Path | None, flags: Mapping[str, Any], backbones: Sequence[str], unused: Mapping[str, object]
+    preset: str, file: Path | None, flags: Mapping[str, Any], backbones: Sequence[str], given: Mapping[str, object]
 ) -> Recovery:
-    """SettingsError where options without a meaning here were given (not None), or several networks."""
+    """SettingsError where options without a meaning here are `given` (not None), or several networks."""
     from attar.backbones.squeezed import read_squeezed
-    from attar.compression.recovery_settings import choose_recovery
+    from attar.compression.recovery_settings import RECOVERY_PRESETS, choose_recovery
 
     chosen = choose_recovery(preset, file, **flags)
-    given = [option for option, value in unused.items() if value is not None]
-    if given:
+    unused = [option for option in _UNUSED if given[option] is not None]
+    if unused:
         raise SettingsError(
-            f"{chosen.method} takes no {', '.join(given)}", "the squeezed network says all of that: leave it out"
+            f"{chosen.method} takes no {', '.join(unused)}", "the squeezed network says all of that: leave it out"
         )
     if len(backbones) > 1:
         raise SettingsError(
             f"{chosen.method} recovers from one network, not {len(backbones)}", "make a set for each of them"
         )
-    return Recovery(chosen, read_squeezed(backbones[0]))
+    published = RECOVERY_PRESETS[preset].published
+    return Recovery(chosen, read_squeezed(backbones[0]), [] if published is None else [published.text])
