@@ -22,7 +22,7 @@ def main() -> None:
     print("| images a class | protocol | SC-DD − | points | 95 % interval | |")
     print("|---|---|---|---|---|---|")
     for ipc, epochs in EPOCHS.items():
-        for kind in ("hard", "soft") if ipc == 10 else ("soft",):
+        for kind in ("hard", "soft"):
             protocol = f"{kind}-rded/epochs={epochs}"
             sets = [attar.load(out / f"{method}-{ipc}") for method in ("scdd", "sre2l", "cda")]
             found = attar.evaluate(
