@@ -5,6 +5,7 @@
 #     benchmarks/scratch.sh OUT sets             # SRe2L, CDA, SC-DD, RDED at 10 and 50 images a class
 #     benchmarks/scratch.sh OUT students         # one post-training for all, hard and soft labels, three seeds
 #     benchmarks/scratch.sh OUT both             # these sets on frozen backbones, SFM's images for the students
+#     benchmarks/scratch.sh OUT blocks two prune # smaller blocks; two classes; pruning without the data
 #
 # Finished parts are not repeated. Assets are found by ATTAR_ASSETS, else ../shared/assets. Lengths are those of two
 # CPU cores; EPOCHS, STEPS and SSL_EPOCHS make them longer, ARCH another network.
@@ -57,9 +58,28 @@ both() {
         -p hard-rded/epochs=150 -p soft-rded/epochs=150 --precision bf16 --out "$out/students-10-with-sfm"
 }
 
+blocks() {
+    $attar distill "$train" --method scdd --backbone "$out/simclr.safetensors" --ipc 10 --steps "${STEPS:-500}" --precision bf16 --set block=10 --out "$out/scdd-10-block10"
+    $attar evaluate "$out/scdd-10-block10" "$out/scdd-10" --test "$test" --student "$arch" --teacher "$out/supervised.safetensors" \
+        -p soft-rded/epochs=150 --precision bf16 --out "$out/blocks"
+}
+
+two() {
+    $attar squeeze "$train" --classes cat,ship --arch "$arch" --precision bf16 --epochs 20 --out "$out/two.safetensors"
+    $attar distill "$train" --classes cat,ship --method sre2l --backbone "$out/two.safetensors" --ipc 10 --steps 200 --set block=4 --out "$out/two"
+}
+
+prune() {
+    $attar squeeze "$train" --arch cifar_resnet20 --weights "$assets/weights/cifar_resnet20.safetensors" \
+        --mean .485,.456,.406 --std .229,.224,.225 --out "$out/published.safetensors"
+    $attar distill "$train" --method sre2l --backbone "$out/published.safetensors" --ipc 10 --steps 300 --precision bf16 --out "$out/published-10"
+    ${PYTHON:-.venv/bin/python} examples/data_free_pruning.py "$out/published.safetensors" "$out/published-10" --train "$train" --limit 50 \
+        --test "$test" --protocol soft-sre2l-cifar/epochs=40 --out "$out/pruning.json"
+}
+
 for part in "$@"; do
     case $part in
-    squeeze | sets | students | both) "$part" ;;
+    squeeze | sets | students | both | blocks | two | prune) "$part" ;;
     *) echo "unknown part $part" >&2; exit 2 ;;
     esac
 done

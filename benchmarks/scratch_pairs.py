@@ -18,28 +18,33 @@ EPOCHS = {10: 150, 50: 40}
 
 def main() -> None:
     out = Path(sys.argv[1])
-    test = attar.open(ASSETS / "data" / "cifar10" / "test.npz")
     print("| images a class | protocol | SC-DD − | points | 95 % interval | |")
     print("|---|---|---|---|---|---|")
     for ipc, epochs in EPOCHS.items():
         for kind in ("hard", "soft"):
-            protocol = f"{kind}-rded/epochs={epochs}"
-            sets = [attar.load(out / f"{method}-{ipc}") for method in ("scdd", "sre2l", "cda")]
-            found = attar.evaluate(
-                sets,
-                test=test,
-                train=None,
-                backbone=(),
-                protocols=[protocol],
-                students=["cifar_resnet20"],
-                teacher=out / "supervised.safetensors",
-                precision="bf16",
-            )
-            first, *others = found.rows
-            for other in others:
-                gap = paired_difference(first.correct, other.correct, found.test_labels)
-                about = f"| {ipc} | `{protocol}` | {other.method} | {gap.mean:+.1f}"
-                print(f"{about} | {gap.low:.1f} to {gap.high:.1f} | {gap.verdict} |")
+            compare(out, ipc, f"{kind}-rded/epochs={epochs}", [f"scdd-{ipc}", f"sre2l-{ipc}", f"cda-{ipc}"])
+    compare(out, 10, "soft-rded/epochs=150", ["scdd-10", "scdd-10-block10"])
+
+
+def compare(out: Path, ipc: int, protocol: str, names: list[str]) -> None:
+    """A line for each set beside the first."""
+    if not all((out / name).is_dir() for name in names):
+        return
+    found = attar.evaluate(
+        [attar.load(out / name) for name in names],
+        test=attar.open(ASSETS / "data" / "cifar10" / "test.npz"),
+        train=None,
+        backbone=(),
+        protocols=[protocol],
+        students=["cifar_resnet20"],
+        teacher=out / "supervised.safetensors",
+        precision="bf16",
+    )
+    first, *others = found.rows
+    for other in others:
+        gap = paired_difference(first.correct, other.correct, found.test_labels)
+        about = f"| {ipc} | `{protocol}` | {other.set} | {gap.mean:+.1f}"
+        print(f"{about} | {gap.low:.1f} to {gap.high:.1f} | {gap.verdict} |")
 
 
 if __name__ == "__main__":

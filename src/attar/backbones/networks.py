@@ -26,7 +26,7 @@ from attar.errors import BackboneError, nearest
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
 
-_HEADS = ("classifier.", "fc.", "head.", "heads.", "linear.")  # what classifiers are mostly called
+HEADS = ("classifier.", "fc.", "head.", "heads.", "linear.")  # what classifiers are mostly called
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Network:
     std: tuple[float, float, float] = IMAGENET_STD
     licence: str = "unknown"
     """Of the published weights."""
-    is_head: Callable[[str], bool] = lambda key: key.startswith(_HEADS)
+    is_head: Callable[[str], bool] = lambda key: key.startswith(HEADS)
     """Whether a name of a weight belongs to the classifier that was left out, or to what only pretraining used."""
     weights: Path | None = None
     """Published weights that lie in a file, yet to be loaded; None where they are loaded, or weren't asked for."""

@@ -12,6 +12,7 @@ from typing import Any, cast
 from torch import nn
 
 from attar.backbones.architectures import SMALL_SIDE, Stem, default_stem, make_classifier
+from attar.backbones.networks import HEADS
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD
 from attar.backbones.squeezed import Squeezed, SqueezeRecord, Squeezing, is_squeezed, read_squeezed, write_squeezed
 from attar.backbones.weights import fit_weights, read_weights
@@ -27,8 +28,6 @@ from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run, Value
 from attar.synthesis.distillation import data_name
-
-_HEADS = ("fc.", "head.", "linear.", "classifier.")
 
 
 def squeeze(
@@ -47,9 +46,10 @@ def squeeze(
     """Train `settings.arch` on `source`, or take its body from the checkpoint `weights`, and write it to `out`.
 
     A supervised network (`ssl` "none") keeps the head it was trained with; the others get one by softmax regression on
-    their frozen features. A tenth of the epochs apart the log gets an accuracy on one in twenty of the images: no label
-    of these is ever learned from. `mean` and `std` default to ImageNet's, but for a checkpoint that nobody knows them
-    of. `precision` "bf16" trains under autocast. The run in `<out>.run` continues where it was interrupted.
+    their frozen features. A tenth of the epochs apart the log gets an accuracy on one in twenty of the images: their
+    labels are fitted by nothing, and choose the penalty of a head that is fitted afterwards. `mean` and `std` default
+    to ImageNet's, but for a checkpoint that nobody knows them of. `precision` "bf16" trains under autocast. The run in
+    `<out>.run` continues where it was interrupted.
 
     Raises BackboneError where the network has no BatchNorm, or the checkpoint is of another layout; SettingsError where
     the images don't fit into memory, or a run with other settings is in the way and `restart` is not set.
@@ -129,7 +129,7 @@ def _usual_side(source: ImageSource) -> int:
 def _import(body: nn.Module, arch: str, weights: Path) -> str:
     """Fill `body` from the checkpoint; the name of its layout."""
     layout, found = body_weights(read_weights(weights))
-    fit_weights(body, found, name=arch, path=weights, is_head=lambda key: key.startswith(_HEADS))
+    fit_weights(body, found, name=arch, path=weights, is_head=lambda key: key.startswith(HEADS))
     for name, part in norm_modules(body).items():
         if f"{name}.num_batches_tracked" not in found and part.num_batches_tracked is not None:
             part.num_batches_tracked.fill_(1)  # many files lack the counters; the statistics are there
