@@ -29,6 +29,7 @@ from attar.features import read_squares
 from attar.progress import Progress
 
 LATENT_SIDE, LATENT_CHANNELS = 8, 8
+VAE_BATCH = 32
 DROPPED = 0.1  # of the labels, so that the model knows images without one too, for classifier-free guidance
 SNR = 5.0  # min-SNR weighting (Hang et al. 2023): steps with little noise count no more than this
 KL = 1e-3
@@ -41,7 +42,9 @@ def autoencoder(side: int) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=(32,) * (levels - 1) + (64,),
+        block_out_channels=(16, 32, 64, 64, 64, 64)[
+            :levels
+        ],  # few where the images are large: that is where the time goes
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
@@ -76,9 +79,15 @@ def ddim() -> DDIMScheduler:
     return DDIMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02, clip_sample=False)
 
 
+def snr_weights(scheduler: DDIMScheduler) -> Tensor:
+    """How much the error of the noise counts at each timestep."""
+    signal = scheduler.alphas_cumprod
+    return (SNR * (1 - signal) / signal).clamp(max=1)
+
+
 def optimise(
     model: nn.Module,
-    loss: Callable[[int], Tensor],
+    loss: Callable[[], Tensor],
     steps: int,
     rate: float,
     task: str,
@@ -94,7 +103,7 @@ def optimise(
     )
     average = copy.deepcopy(model)
     for step in range(steps):
-        value = loss(step)
+        value = loss()
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
@@ -119,14 +128,13 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tenso
         yield from order[: count - count % size or count].split(size)
 
 
-def train_autoencoder(images: Tensor, steps: int, batch: int, device: torch.device, out: Path, progress: Progress):
+def train_autoencoder(images: Tensor, steps: int, device: torch.device, out: Path, progress: Progress) -> AutoencoderKL:
     """Absolute error with a weak pull of the latents towards N(0, 1); their scale is measured at the end."""
     model = autoencoder(images.shape[-1]).to(device)
     generator = torch.Generator().manual_seed(0)
-    order = batches(len(images), batch, generator)
+    order = batches(len(images), VAE_BATCH, generator)
 
-    def loss(step: int) -> Tensor:
-        del step
+    def loss() -> Tensor:
         pixels = flipped(images[next(order)], generator).to(device) / 127.5 - 1
         with torch.autocast(device.type, dtype=torch.bfloat16):
             posterior = model.encode(pixels).latent_dist
@@ -162,16 +170,14 @@ def train_transformer(
     generator = torch.Generator().manual_seed(1)
     order = batches(len(labels), arguments.batch, generator)
     scheduler = ddim()
-    signal = scheduler.alphas_cumprod
-    weight = (SNR / (signal / (1 - signal))).clamp(max=1)
+    weight = snr_weights(scheduler)
 
-    def loss(step: int) -> Tensor:
-        del step
+    def loss() -> Tensor:
         ids = next(order)
         version = torch.randint(len(latents), (len(ids),), generator=generator)
         clean = latents[version, ids]
         noise = torch.randn(clean.shape, generator=generator)
-        times = torch.randint(len(signal), (len(ids),), generator=generator)
+        times = torch.randint(len(weight), (len(ids),), generator=generator)
         nothing = torch.rand(len(ids), generator=generator) < DROPPED
         wanted = torch.where(nothing, len(names), labels[ids])
         noisy = scheduler.add_noise(clean, noise, times)
@@ -194,7 +200,7 @@ def main() -> None:
     parser.add_argument("data", help="what attar.open takes: a folder with a subfolder a class, arrays, or digits")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--side", type=int, choices=[16, 32, 64, 128, 256], default=32)
-    parser.add_argument("--vae-steps", type=int, default=3000)
+    parser.add_argument("--vae-steps", type=int, default=6000)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=5e-4)
@@ -210,7 +216,7 @@ def main() -> None:
         vae = AutoencoderKL.from_pretrained(folder).to(device).eval()
     else:
         with Shown() as progress:
-            vae = train_autoencoder(images, arguments.vae_steps, arguments.batch, device, folder, progress)
+            vae = train_autoencoder(images, arguments.vae_steps, device, folder, progress)
     digits = arguments.data == "digits"
     latents = torch.stack([latents_of(vae, each) for each in ([images] if digits else [images, images.flip(-1)])])
     titles = dict(enumerate(source.titles))

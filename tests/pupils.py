@@ -19,8 +19,8 @@ from small import CLASSES, coloured, manifest, squeeze_record
 SIDE = 8
 
 
-def a_set(out: Path, *, seed: int = 0, classes=CLASSES, ipc: int = 2) -> DistilledSet:
-    """Real images written as if distilled."""
+def a_set(out: Path, *, seed: int = 0, classes=CLASSES, ipc: int = 2, architecture: str = "") -> DistilledSet:
+    """Real images written as if distilled, on a network of `architecture`."""
     source = coloured(ipc, seed=50 + seed)
     labels = np.array([classes.index(CLASSES[label]) for label in source.labels])
     record = manifest(
@@ -29,7 +29,7 @@ def a_set(out: Path, *, seed: int = 0, classes=CLASSES, ipc: int = 2) -> Distill
         image_side=SIDE,
         seeds={"distill": seed},
         settings={"seed": seed},
-        backbones=[Origin(name="net", fingerprint="f")],
+        backbones=[Origin(name="net", fingerprint="f", architecture=architecture)],
     )
     return write(out, read_squares(source, SIDE, range(len(labels))), labels, manifest=record)
 

@@ -10,6 +10,7 @@ from attar.compression.relabel import relabel
 from attar.distilled import write
 from attar.errors import AttarError, BackboneError, EvaluationError
 from attar.evaluation import student_rows, students
+from attar.evaluation.matrix import matrix
 from attar.evaluation.student_protocols import student_protocol
 from attar.files import cache_folder
 from attar.images import ArraySource
@@ -73,6 +74,24 @@ def test_sets_stand_beside_random_images_under_the_same_labels(tmp_path, teacher
     assert done.about["teacher"] == {"name": teacher.name, "fingerprint": teacher.fingerprint}
     assert all("best" in row for row in done.as_json()["rows"])
     assert [(row.set, other.method) for row, other, _ in done.differences()] == [("x0, x1", "random")] * 2
+
+
+def test_the_network_that_a_set_was_distilled_on_stands_apart(tmp_path):
+    made = a_set(tmp_path / "x", architecture="convnet3")
+    done = attar.evaluate(
+        [made],
+        test=coloured(5, seed=1),
+        train=coloured(4, seed=2),
+        protocols=("hard-rded/epochs=1",),
+        students=["convnet3", "resnet18", "cifar_resnet20"],
+        student_seeds=1,
+        device="cpu",
+    )
+    of_set, random = matrix(done, "hard-rded/epochs=1").lines
+    assert [row.own for row in of_set.rows] == [True, False, False]
+    assert of_set.own == of_set.rows[0].accuracy
+    assert of_set.others == pytest.approx((of_set.rows[1].accuracy + of_set.rows[2].accuracy) / 2)
+    assert random.own is None and random.others is None
 
 
 def test_a_table_is_not_computed_twice(tmp_path, teacher, trainings, monkeypatch):

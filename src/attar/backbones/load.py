@@ -101,6 +101,7 @@ def backbone(
         normalise=normalise,
         made_by=_maker(prefix, model_args or {}),
         train_hashes=network.train_hashes if weights is None else frozenset(),
+        architecture=network.architecture,
     )
 
 
@@ -115,6 +116,7 @@ def body_of(squeezed: Squeezed) -> Backbone:
         std=record.std,
         made_by=_maker("squeezed", {}),
         train_hashes=squeezed.train_hashes,
+        architecture=record.architecture,
     )
 
 

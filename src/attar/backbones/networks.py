@@ -59,6 +59,8 @@ class Network:
     """Published weights that lie in a file, yet to be loaded; None where they are loaded, or weren't asked for."""
     train_hashes: frozenset[bytes] = frozenset()
     """First 8 bytes of the SHA-256 of the pixels of images that the weights were trained on, as far as is known."""
+    architecture: str = ""
+    """What `attar squeeze` calls it, where it made it."""
     tower: str = ""
     """What names of this network's weights start with in files that hold other networks too, such as `visual.`."""
 
@@ -281,7 +283,8 @@ def from_squeezed(order: Order) -> Network:
         classes = len(record.classes)
         body = make_classifier(record.architecture, classes, side=record.side, stem=record.stem, norm=record.norm).body
     known = squeezed.train_hashes if order.pretrained else frozenset()
-    return Network(body, image_size=record.side, mean=record.mean, std=record.std, train_hashes=known)
+    about: dict[str, Any] = {"mean": record.mean, "std": record.std, "architecture": record.architecture}
+    return Network(body, image_size=record.side, train_hashes=known, **about)
 
 
 def from_module(module: nn.Module) -> Network:

@@ -50,6 +50,8 @@ class Backbone:
     normalise: Literal["native", "imagenet"]
     train_hashes: frozenset[bytes] = frozenset()
     """First 8 bytes of the SHA-256 of the pixels of images that it was trained on, as far as is known."""
+    architecture: str = ""
+    """What `attar squeeze` calls it, where it made it; what other networks are called says their `name`."""
     channels_last: bool = False
     """Whether the module is fed images whose channels lie side by side in memory: convolutions are faster so."""
 
@@ -133,11 +135,12 @@ def freeze(
     normalise: Literal["native", "imagenet"] = "native",
     made_by: str = "",
     train_hashes: frozenset[bytes] = frozenset(),
+    architecture: str = "",
 ) -> Backbone:
     """Freeze `module` in place, try it on two images, and return its record.
 
     `made_by` says what decides the features and shows neither in the weights nor in the module's `repr`;
-    `train_hashes` decide nothing.
+    `train_hashes` and `architecture` decide nothing.
     Raises BackboneError where the features aren't one finite vector per image, or don't depend on the image.
     """
     module.eval().requires_grad_(False)
@@ -153,6 +156,7 @@ def freeze(
         fingerprint=_fingerprint(module, made_by, image_size, mean, std, feature, normalise),
         normalise=normalise,
         train_hashes=train_hashes,
+        architecture=architecture,
     )
     frozen = replace(frozen, dim=_count_features(frozen))
     return _channels_last(frozen) if _convolves(module) else frozen

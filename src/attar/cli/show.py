@@ -187,7 +187,7 @@ def _matrix(evaluation: Evaluation, name: str) -> Table:
     from attar.evaluation.matrix import matrix
 
     found = matrix(evaluation, name)
-    title = f"{name}: accuracy in % of {evaluation.rows[0].n_test} test images, by the backbone it is measured on"
+    title = f"{name}: accuracy in % of {evaluation.rows[0].n_test} test images, by the network it is measured on"
     table = Table(title=title, title_justify="left")
     table.add_column("method", overflow="fold")
     for heading in (*found.backbones, "own", "others", "worst"):

@@ -248,7 +248,13 @@ def _manifest(
         image_side=squeezed.record.side,
         settings=dict(identity),
         seeds={"distill": settings.seed},
-        backbones=[Origin(name=Path(squeezed.name).name, fingerprint=body_of(squeezed).fingerprint)],
+        backbones=[
+            Origin(
+                name=Path(squeezed.name).name,
+                fingerprint=body_of(squeezed).fingerprint,
+                architecture=squeezed.record.architecture,
+            )
+        ],
         data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
         train_images=len(source),
         scores=dict(scores),

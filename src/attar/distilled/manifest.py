@@ -19,6 +19,12 @@ class Origin(BaseModel):
     name: str
     fingerprint: str
     licence: str = "unknown"
+    architecture: str = ""
+    """Of a network that attar squeezed: what it is called as a student."""
+
+    def is_of(self, architecture: str) -> bool:
+        """Whether it is a network of that architecture, by the names that students have."""
+        return architecture in (self.architecture, self.name.removeprefix("timm:"))
 
 
 class Manifest(BaseModel):

@@ -20,7 +20,7 @@ from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run, Value
 from attar.selection.methods import LIKE_A_SET, SELECTIONS, Task
-from attar.synthesis.distillation import data_name, found_again, refuse_other_set
+from attar.synthesis.distillation import data_name, found_again, origin_of, refuse_other_set
 
 
 def select(
@@ -172,7 +172,7 @@ def _manifest(
         image_side=task.policy.canvas,
         settings=dict(identity),
         seeds={"distill": task.seed},
-        backbones=[Origin(name=backbone.name, fingerprint=backbone.fingerprint, licence=backbone.licence)],
+        backbones=[origin_of(backbone)],
         data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
         train_images=len(source),
         scores=dict(scores),

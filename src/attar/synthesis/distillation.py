@@ -219,7 +219,7 @@ def _manifest(
         image_side=side,
         settings=dict(identity),
         seeds={"distill": settings.seed},
-        backbones=[Origin(name=one.name, fingerprint=one.fingerprint, licence=one.licence) for one in backbones],
+        backbones=[origin_of(one) for one in backbones],
         data=Origin(name=data_name(source.location), fingerprint=source.fingerprint),
         train_images=len(source),
         scores=dict(scores),
@@ -371,6 +371,16 @@ def found_again(location: str) -> dict[str, str]:
     if location.startswith("hf:") and Path(location[3:]).exists():
         return {"train": f"hf:{Path(location[3:]).absolute()}"}
     return {"train": location} if location.startswith(("digits", "hf:")) else {}
+
+
+def origin_of(backbone: Backbone) -> Origin:
+    """What a set's record says of a network that it was made with."""
+    return Origin(
+        name=backbone.name,
+        fingerprint=backbone.fingerprint,
+        licence=backbone.licence,
+        architecture=backbone.architecture,
+    )
 
 
 def data_name(location: str) -> str:
