@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from attar.compression.relabel import relabel
     from attar.compression.squeeze import squeeze
     from attar.compression.squeeze_settings import SqueezeSettings
+    from attar.diffusion.edits.settings import choose_edits
+    from attar.diffusion.edits.stages import edits
+    from attar.diffusion.refine import refine
+    from attar.diffusion.refine_settings import choose_refinement
     from attar.distilled import DistilledSet, load
+    from attar.distilled.importers import import_set
     from attar.errors import AttarError
     from attar.evaluation import evaluate
     from attar.evaluation.audit import audit
@@ -39,19 +44,24 @@ _HOMES = {
     "SqueezeSettings": "attar.compression.squeeze_settings",
     "audit": "attar.evaluation.audit",
     "backbone": "attar.backbones",
+    "choose_edits": "attar.diffusion.edits.settings",
     "choose_recovery": "attar.compression.recovery_settings",
+    "choose_refinement": "attar.diffusion.refine_settings",
     "choose_settings": "attar.synthesis",
     "class_statistics": "attar.synthesis",
     "classifier": "attar.evaluation.classifier",
     "distill": "attar.synthesis",
+    "edits": "attar.diffusion.edits.stages",
     "evaluate": "attar.evaluation",
     "export": "attar.evaluation.export",
+    "import_set": "attar.distilled.importers",
     "inherit": "attar.evaluation.inherit",
     "list_backbones": "attar.backbones",
     "load": "attar.distilled",
     "open": "attar.images",
     "predict": "attar.evaluation.predict",
     "recover": "attar.compression.recover",
+    "refine": "attar.diffusion.refine",
     "relabel": "attar.compression.relabel",
     "select": "attar.selection",
     "split": "attar.images",
@@ -66,19 +76,24 @@ __all__ = [
     "SqueezeSettings",
     "audit",
     "backbone",
+    "choose_edits",
     "choose_recovery",
+    "choose_refinement",
     "choose_settings",
     "class_statistics",
     "classifier",
     "distill",
+    "edits",
     "evaluate",
     "export",
+    "import_set",
     "inherit",
     "list_backbones",
     "load",
     "open",
     "predict",
     "recover",
+    "refine",
     "relabel",
     "select",
     "split",

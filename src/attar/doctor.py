@@ -30,8 +30,10 @@ State = Literal["ok", "missing", "broken", "slow"]
 # Names on PyPI of what attar uses where it is there, and what for.
 _EXTRAS = {
     "datasets": "read Hugging Face datasets",
+    "diffusers": "refine images by diffusion models",
     "open_clip_torch": "CLIP backbones",
     "pillow-heif": "HEIC photos of phones",
+    "transformers": "captions and prompts for diffusion models",
 }
 
 # MiB that a view of 224 x 224 pixels keeps for the backward pass, backbone frozen, fp32. Measured with timm 1.0.31 and

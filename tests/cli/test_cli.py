@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
 @pytest.mark.parametrize("arguments", [["--help"], ["distill", "--help"], ["evaluate", "--help"], ["demo", "--help"],
                                        ["features", "--help"], ["doctor", "--help"], ["backbones", "--help"],
                                        ["inherit", "--help"], ["predict", "--help"], ["export", "--help"],
-                                       ["audit", "--help"],
+                                       ["audit", "--help"], ["refine", "--help"], ["edits", "--help"],
                                        ["--version"], ["distill", "--nonsense"]])  # fmt: skip
 def test_help_and_bad_arguments_import_neither_torch_nor_pydantic(arguments):
     code = (

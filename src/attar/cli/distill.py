@@ -27,7 +27,9 @@ from attar.cli.options import (
     SkipCorrupt,
     Std,
     Weights,
+    bytes_of,
     chosen_classes,
+    setting,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def distill(
     from attar.cli.synthesis import open_synthesis
     from attar.compression.recovery_settings import is_recovery
 
-    budget = _bytes(memory)
+    budget = bytes_of(memory)
     named = {
         "method": method,
         "ipc": ipc,
@@ -122,7 +124,7 @@ def distill(
         "seed": seed,
         "normalise": normalise,
     }
-    flags = dict(_setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
+    flags = dict(setting(text) for text in set_ or []) | {k: v for k, v in named.items() if v is not None}
     given = {
         "--preset": None if preset == "attar" else preset,
         "--settings": settings,
@@ -203,30 +205,3 @@ def _quality(scores: Mapping[str, float]) -> str:
     if "mismatch" in scores:
         return f", the squeezed network is right about {scores['right']:.1%} of them"
     return ""
-
-
-def _setting(text: str) -> tuple[str, object]:
-    from attar.cli.options import pair, value
-    from attar.errors import SettingsError
-
-    name, typed = pair(text, "--set")
-    if name in ("preset", "file"):
-        raise SettingsError(f"There is no setting {name!r}.", "Use --preset NAME or --settings FILE.")
-    return name, value(typed)
-
-
-def _bytes(text: str | None) -> int | None:
-    """'4GB' or '500M' as a number of bytes."""
-    from attar.errors import SettingsError
-
-    if text is None:
-        return None
-    units = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-    body = text.lower().removesuffix("b").removesuffix("i")
-    try:
-        size = int(float(body[:-1]) * units[body[-1]]) if body[-1:] in units else int(body)
-    except (ValueError, OverflowError):
-        size = 0
-    if size < 1:
-        raise SettingsError(f"--memory {text!r} is not a size.", "For example --memory 4GB.")
-    return size

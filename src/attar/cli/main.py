@@ -16,12 +16,15 @@ from attar.cli.bn_report import bn_report
 from attar.cli.demo import demo
 from attar.cli.distill import distill
 from attar.cli.doctor import doctor
+from attar.cli.edits import edits
 from attar.cli.evaluate import evaluate
 from attar.cli.export import export
 from attar.cli.features import features
+from attar.cli.import_set import import_set
 from attar.cli.inherit import inherit
 from attar.cli.predict import predict
 from attar.cli.presets import presets
+from attar.cli.refine import refine
 from attar.cli.relabel import relabel
 from attar.cli.squeeze import squeeze
 from attar.cli.verify import verify
@@ -60,6 +63,9 @@ app.command()(audit)
 app.command()(features)
 app.command()(squeeze)
 app.command()(relabel)
+app.command()(refine)
+app.command()(edits)
+app.command(name="import")(import_set)
 app.command()(verify)
 app.command()(backbones)
 app.command(name="bn-report")(bn_report)

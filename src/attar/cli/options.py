@@ -180,6 +180,29 @@ def pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
+def setting(text: str) -> tuple[str, object]:
+    """'NAME=VALUE' of `--set`."""
+    name, typed = pair(text, "--set")
+    if name in ("preset", "file"):
+        raise SettingsError(f"There is no setting {name!r}.", "Use --preset NAME or --settings FILE.")
+    return name, value(typed)
+
+
+def bytes_of(text: str | None) -> int | None:
+    """'4GB' or '500M' as a number of bytes."""
+    if text is None:
+        return None
+    units = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+    body = text.lower().removesuffix("b").removesuffix("i")
+    try:
+        size = int(float(body[:-1]) * units[body[-1]]) if body[-1:] in units else int(body)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise SettingsError(f"--memory {text!r} is not a size.", "For example --memory 4GB.")
+    return size
+
+
 def value(text: str) -> object:
     """A number or true/false where the text is one, else the text."""
     import json

@@ -26,6 +26,7 @@ from attar.distilled.manifest import SCHEMA, Manifest, is_intact, sealed
 from attar.distilled.preview import preview
 from attar.errors import ArtefactError, ImageError
 from attar.files import (
+    digest,
     make_folder,
     replace_folder,
     safe_names,
@@ -134,6 +135,12 @@ class DistilledSet:
     def source(self) -> ImageSource:
         """The images as an ImageSource, classes in label order."""
         return ArraySource(self.images, self.labels, self.classes)
+
+    @property
+    def content(self) -> str:
+        """A fingerprint of the images and labels, wherever they lie and whenever they were made."""
+        files = self.manifest.files.items()
+        return digest(sorted((name, sha256) for name, sha256 in files if name.startswith("images/")))[:16]
 
     @property
     def bytes(self) -> int:

@@ -129,19 +129,13 @@ def _asked(method: str, task: Task, precision: str) -> dict[str, Value]:
         "method": method,
         "ipc": None if method in LIKE_A_SET else task.ipc,
         "seed": task.seed,
-        "like": None if task.like is None else _content(task.like),
+        "like": None if task.like is None else task.like.content,
         "backbone": task.backbone.name,
         "backbone_fingerprint": task.backbone.fingerprint,
         "data": data_name(task.source.location),
         "titles": digest(*task.source.titles)[:16],
         "precision": precision,
     }
-
-
-def _content(like: DistilledSet) -> str:
-    """A fingerprint of the set's images and labels, wherever it lies and whenever it was made."""
-    files = like.manifest.files.items()
-    return digest(sorted((name, sha256) for name, sha256 in files if name.startswith("images/")))[:16]
 
 
 def _identity(asked: Mapping[str, Value], source: ImageSource) -> dict[str, Value]:

@@ -1,0 +1,80 @@
+"""The tables on diffusion models in docs/results.md, from what diffusion.sh left: sets across architectures.
+
+python benchmarks/diffusion_table.py OUT
+
+`others` is the mean over the networks that the images were not distilled on; differences of it are paired over test
+images and students. Cells that `diffusion.sh` measured aren't computed again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import attar
+from attar.evaluation import paired_difference
+from attar.evaluation.matrix import Line, matrix
+
+ASSETS = Path(os.environ.get("ATTAR_ASSETS", Path(__file__).parents[2] / "shared" / "assets"))
+OWN = "cifar_resnet20"
+OTHERS = ("convnet3", "resnetap10", "resnet10t", "mobilenetv2_050", "mobilevit_xxs")
+PROTOCOL = f"hard-rded/epochs={os.environ.get('EPOCHS', 100)}"
+TABLES = {
+    "sre2l": (
+        "diver",
+        "vae-only",
+        "class-only",
+        "random+diver",
+        "si",
+        "sg",
+        "si+sg",
+        "renoised",
+        "x0hat",
+        "cfg4",
+        "sdedit",
+    ),
+    "dc": ("dc+diver",),
+}
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    for base, made in TABLES.items():
+        names = [name for name in (base, *made) if (out / name / "attar.json").is_file()]
+        if names and names[0] == base:
+            table(out, names)
+
+
+def table(out: Path, names: list[str]) -> None:
+    """One line a set, and random reals; the first set is what the others are compared with."""
+    data = ASSETS / "data" / "cifar10"
+    done = attar.evaluate(
+        [attar.load(out / name) for name in names],
+        test=attar.open(data / "test.npz"),
+        train=attar.open(data / "train.npz"),
+        backbone=(),
+        protocols=[PROTOCOL],
+        students=[OWN, *OTHERS],
+    )
+    lines = {line.first.set: line for line in matrix(done, PROTOCOL).lines}
+    base = correct(lines[names[0]])
+    print(f"\n| {PROTOCOL} | {OWN} | {' | '.join(OTHERS)} | others | others − {names[0]} |")
+    print("|" + "---|" * (len(OTHERS) + 4))
+    for name, line in lines.items():
+        cells = [f"{row.accuracy:.1f} ± {np.std(row.students, ddof=1):.1f}" for row in line.rows if row]
+        mean = 100 * correct(line).mean()
+        gap = paired_difference(correct(line), base, done.test_labels)
+        words = "" if name == names[0] else f"{gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}): {gap.verdict}"
+        print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {words} |")
+
+
+def correct(line: Line) -> np.ndarray:
+    """For each student's seed the share of the other networks that were right on each test image."""
+    return np.mean([row.correct for row in line.rows if row and row.evaluated_on != OWN], axis=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`attar import`: a distilled set that others published, as one of attar's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attar.cli.options import Json
+
+
+def import_set(
+    path: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="What was published.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The set to write; an older one there is replaced.")],
+    mean: Annotated[str | None, typer.Option(help="What images were normalised with, e.g. .49,.48,.45.")] = None,
+    std: Annotated[str | None, typer.Option(help="Three numbers.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="The labels' file; default: the one beside images*.pt.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names in label order: A,B,... or a file with one a line. Default: 0,1,...")
+    ] = None,
+    index: Annotated[int, typer.Option(min=0, help="Which of several sets in one file.")] = 0,
+    clip: Annotated[bool, typer.Option("--clip", help="Cut off what lies outside of 0..1.")] = False,
+    method: Annotated[str, typer.Option(help="What made the set, for tables.")] = "imported",
+    json: Json = False,
+) -> None:
+    """Turn a published distilled set into one of attar's, to show, evaluate, audit or refine.
+
+    **attar import res_DC_CIFAR10_ConvNet_10ipc.pt --mean .491,.482,.447 --std .202,.199,.201 --clip --out dc.attar**
+
+    It takes a folder of class folders, a .pt file of DC, DSA, DM (all sets of an experiment in one) or MTT (images
+    and labels in two), and images with labels in a .pt, .safetensors or .npz file. Nothing in a file is run.
+    """
+    import shlex
+    import sys
+
+    import attar
+    from attar.cli.options import chosen_classes, three
+    from attar.cli.show import print_json
+
+    made = attar.import_set(
+        path,
+        out,
+        mean=three(mean, "--mean"),
+        std=three(std, "--std"),
+        labels=labels,
+        classes=chosen_classes(classes),
+        index=index,
+        clip=clip,
+        method=method,
+    )
+    side = made.manifest.image_side
+    about = f"{len(made)} images of {len(made.classes)} classes, {side} x {side} pixels"
+    print(f"{out}: {about}; look at {out / 'preview.png'}", file=sys.stderr)
+    print(f"Next: attar evaluate {shlex.quote(str(out))} --test TEST_IMAGES --backbone NAME", file=sys.stderr)
+    if json:
+        print_json({"set": {"path": str(made.path), **made.manifest.model_dump(exclude={"files"})}})

@@ -1,0 +1,39 @@
+"""`attar import`: from a published file to a set that other commands take."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from attar import load
+
+
+@pytest.fixture
+def published(tmp_path):
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 5, 5))
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(6) % 3)
+    return tmp_path / "set.npz"
+
+
+def test_a_set_is_written_told_and_the_next_command_named(tmp_path, attar, published):
+    words = ["import", published, "--mean", ".5,.5,.5", "--std", ".5,.5,.5", "--classes", "ant,bee,cow"]
+    code, shown, err = attar(*words, "--method", "dm", "--out", tmp_path / "x", "--json")
+    made = load(tmp_path / "x")
+    assert code == 0 and made.classes == ("ant", "bee", "cow") and len(made) == 6
+    assert "6 images of 3 classes, 5 x 5 pixels" in err and f"Next: attar evaluate {tmp_path / 'x'} --test" in err
+    told = json.loads(shown)["set"]
+    assert (told["path"], told["method"]) == (str(tmp_path / "x"), "dm") and "files" not in told
+    assert attar("verify", tmp_path / "x")[0] == 0
+
+
+def test_what_does_not_fit_is_one_sentence(tmp_path, attar, published):
+    code, shown, err = attar("import", published, "--out", tmp_path / "x")
+    assert code == 2 and shown == "" and not (tmp_path / "x").exists()
+    assert (
+        err.startswith("attar: Images must lie in [0, 1] after de-normalisation; found [-") and "Traceback" not in err
+    )
+    assert attar("import", published, "--clip", "--out", tmp_path / "x")[0] == 0
+    code, _, err = attar("import", published, "--mean", "1", "--out", tmp_path / "x")
+    assert code == 2 and "--mean '1' is not three numbers." in err

@@ -1,0 +1,232 @@
+"""Published sets, in the layouts of the codes that write them, as sets of attar's."""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import attar
+from attar.errors import ArtefactError, AttarError, ImageError
+from small import coloured, small_backbone
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+LABELS = np.array([2, 0, 1, 0, 2, 1])
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 3, 5, 5), dtype=np.uint8)
+
+
+@pytest.fixture
+def normalised(pixels) -> torch.Tensor:
+    """The same images as those codes keep them."""
+    mean, std = (np.array(values)[:, None, None] for values in (MEAN, STD))
+    return torch.from_numpy((pixels / 255 - mean) / std).float()
+
+
+def dc(file, images, labels):
+    """DC, DSA and DM: a list of repetitions, and accuracies as NumPy's numbers."""
+    other = [torch.zeros(6, 3, 5, 5), torch.from_numpy(LABELS)]
+    accuracies = {"ConvNet": [np.float64(0.4), np.float32(0.4), np.int64(1)]}
+    torch.save({"data": [other, [images, labels]], "accs_all_exps": accuracies}, file.with_suffix(".pt"))
+    return file.with_suffix(".pt"), {"index": 1}
+
+
+def mtt(file, images, labels):
+    """MTT: two files of bare tensors."""
+    torch.save(images, file.with_name("images_best.pt"))
+    torch.save(labels, file.with_name("labels_best.pt"))
+    return file.with_name("images_best.pt"), {}
+
+
+def named(file, images, labels):
+    torch.save(images, file.with_name("x.pt"))
+    torch.save(labels, file.with_name("y.pt"))
+    return file.with_name("x.pt"), {"labels": file.with_name("y.pt")}
+
+
+def dictionary(file, images, labels):
+    torch.save({"images": images, "labels": labels}, file.with_suffix(".pth"))
+    return file.with_suffix(".pth"), {}
+
+
+def safetensors(file, images, labels):
+    save_file({"images": images.half(), "labels": labels}, file.with_suffix(".safetensors"))
+    return file.with_suffix(".safetensors"), {}
+
+
+def npz(file, images, labels):
+    np.savez(file.with_suffix(".npz"), images=images.numpy(), labels=labels.numpy())
+    return file.with_suffix(".npz"), {}
+
+
+@pytest.mark.parametrize("layout", [dc, mtt, named, dictionary, safetensors, npz])
+def test_every_layout_gives_the_same_bytes(tmp_path, pixels, normalised, layout):
+    file, options = layout(tmp_path / "set", normalised, torch.from_numpy(LABELS))
+    made = attar.import_set(file, tmp_path / "out", mean=MEAN, std=STD, **options)
+    rows = [np.flatnonzero(made.labels == label) for label in range(3)]
+    for label, places in enumerate(rows):
+        np.testing.assert_array_equal(made.images[places], pixels[label == LABELS])
+    assert made.classes == ("0", "1", "2") and made.manifest.ipc == 2 and made.manifest.image_side == 5
+    assert made.manifest.method == "imported" and made.manifest.settings["mean"] == list(MEAN)
+    made.verify()
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)])
+def test_bytes_stay_what_they_are(tmp_path, pixels, axes):
+    np.savez(tmp_path / "set.npz", images=pixels.transpose(axes), labels=LABELS)
+    made = attar.import_set(tmp_path / "set.npz", tmp_path / "out", classes=["cat", "ant", "bee"], method="DC")
+    assert made.classes == ("cat", "ant", "bee") and made.manifest.method == "DC"
+    np.testing.assert_array_equal(made.images[made.labels == 2], pixels[LABELS == 2])
+    with pytest.raises(ArtefactError, match="Images of bytes aren't normalised"):
+        attar.import_set(tmp_path / "set.npz", tmp_path / "out", mean=MEAN)
+
+
+def test_grey_images_show_the_same_in_all_channels(tmp_path, pixels):
+    np.savez(tmp_path / "set.npz", images=pixels[:, :1] / 255, labels=LABELS)
+    made = attar.import_set(tmp_path / "set.npz", tmp_path / "out")
+    assert (made.images == made.images[:, :1]).all()
+
+
+def test_a_folder_brings_its_own_classes(tmp_path, pixels):
+    for number, label in enumerate(LABELS):
+        (tmp_path / "set" / "abc"[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[number].transpose(1, 2, 0)).save(tmp_path / "set" / "abc"[label] / f"{number}.png")
+    made = attar.import_set(tmp_path / "set", tmp_path / "out")
+    assert made.classes == ("a", "b", "c")
+    np.testing.assert_array_equal(made.images[made.labels == 1], pixels[LABELS == 1])
+    with pytest.raises(ArtefactError, match="is a folder of image files"):
+        attar.import_set(tmp_path / "set", tmp_path / "out", std=STD)
+    Image.new("RGB", (5, 7)).save(tmp_path / "set" / "a" / "odd.png")
+    with pytest.raises(ArtefactError, match=r"a/odd.png in .* has 5 x 7 pixels"):
+        attar.import_set(tmp_path / "set", tmp_path / "out")
+
+
+def test_names_come_from_a_file(tmp_path, pixels):
+    np.savez(tmp_path / "set.npz", images=pixels, labels=LABELS)
+    (tmp_path / "names.txt").write_text("cat\nant\nbee\n")
+    made = attar.import_set(tmp_path / "set.npz", tmp_path / "out", classes=tmp_path / "names.txt")
+    assert made.classes == made.titles == ("cat", "ant", "bee")
+    with pytest.raises(ImageError, match="outside of"):
+        attar.import_set(tmp_path / "set.npz", tmp_path / "out", classes=["cat", "ant"])
+
+
+def test_images_out_of_bounds_are_refused_or_clipped(tmp_path, normalised):
+    save_file({"images": normalised, "labels": torch.from_numpy(LABELS)}, tmp_path / "set.safetensors")
+    file, out = tmp_path / "set.safetensors", tmp_path / "out"
+    low, high = float(normalised.min()), float(normalised.max())
+    told = f"Images must lie in [0, 1] after de-normalisation; found [{low:.3f}, {high:.3f}]."
+    with pytest.raises(ArtefactError) as refused:
+        attar.import_set(file, out)
+    assert str(refused.value) == f"{told}\nPass the mean and std they were saved with."
+    with pytest.raises(ArtefactError, match=r"Whitened \(ZCA\) images cannot be encoded by the VAE; undo"):
+        attar.import_set(file, out, mean=MEAN, std=(0.4, 0.4, 0.4))
+    assert not out.exists()
+    expected = (normalised.double() * 0.4 + 0.5).clip(0, 1) * 255
+    made = attar.import_set(file, out, mean=(0.5,) * 3, std=(0.4,) * 3, clip=True)
+    np.testing.assert_array_equal(made.images[made.labels == 0], expected[LABELS == 0].round())
+
+
+@pytest.mark.parametrize(("beyond", "taken"), [(0.049, True), (0.051, False)])
+def test_a_twentieth_beyond_the_bounds_is_rounding(tmp_path, beyond: float, taken: bool):
+    for value in (-beyond, 1 + beyond):
+        images = np.full((2, 3, 5, 5), 0.5)
+        images[1, 2, 3, 4] = value
+        np.savez(tmp_path / "set.npz", images=images, labels=np.array([0, 1]))
+        if taken:
+            made = attar.import_set(tmp_path / "set.npz", tmp_path / "out")
+            assert made.images[1, 2, 3, 4] == (0 if value < 0 else 255)
+        else:
+            with pytest.raises(ArtefactError, match="Images must lie in"):
+                attar.import_set(tmp_path / "set.npz", tmp_path / "out")
+
+
+class Bad:
+    """Pickled, it would run code."""
+
+    def __reduce__(self):
+        return print, ("ran",)
+
+
+def saved(file, content):
+    torch.save(content, file)
+    return file
+
+
+ZEROS, TWO = torch.zeros(2, 3, 5, 5), torch.tensor([0, 1])
+UNFIT = {
+    "absent": (lambda f: f / "a.pt", "There is no file"),
+    "another kind": (lambda f: f / "a.pkl", "Can't tell the format of"),
+    "code": (lambda f: saved(f / "a.pt", {"data": Bad()}), "was refused: it would run code when loaded"),
+    "no torch file": (lambda f: _written(f / "a.pt", b"hello"), "Can't read .* it is damaged"),
+    "cut": (lambda f: _written(f / "a.safetensors", b"\x00" * 5), "Can't read"),
+    "no zip": (lambda f: _written(f / "a.npz", b"\x00" * 5), "Can't read .*zip"),
+    "alone": (lambda f: saved(f / "a.pt", ZEROS), "holds images alone"),
+    "a number": (lambda f: saved(f / "a.pt", 3), "holds no images with labels"),
+    "a list": (lambda f: saved(f / "a.pt", {"data": [ZEROS, TWO]}), "holds no images with labels"),
+    "no entry": (lambda f: saved(f / "a.pt", {"data": []}), "holds 0 sets, and there is no number 0"),
+    "no labels": (lambda f: saved(f / "a.pt", {"images": ZEROS}), "holds no images with labels"),
+    "soft labels": (lambda f: saved(f / "a.pt", {"images": ZEROS, "labels": TWO / 2}), "Labels in .* of type float32"),
+    "too few labels": (lambda f: saved(f / "a.pt", {"images": ZEROS, "labels": TWO[:1]}), "Labels in .* shape"),
+    "a class too many": (lambda f: saved(f / "a.pt", {"images": ZEROS, "labels": TWO + 5}), "Label 6 in"),
+    "not square": (lambda f: saved(f / "a.pt", {"images": ZEROS[..., 1:], "labels": TWO}), r"shape \(2, 3, 5, 4\)"),
+    "no images": (lambda f: saved(f / "a.pt", {"images": ZEROS[:0], "labels": TWO[:0]}), r"shape \(0, 3, 5, 5\)"),
+    "integers": (lambda f: saved(f / "a.pt", {"images": ZEROS.int(), "labels": TWO}), "type int32"),
+    "no numbers": (lambda f: saved(f / "a.pt", {"images": ZEROS / 0, "labels": TWO}), "aren't finite"),
+    "sparse": (
+        lambda f: saved(f / "a.pt", {"images": ZEROS.to_sparse(), "labels": TWO}),
+        "holds no images with labels",
+    ),
+}
+
+
+def _written(file, content: bytes):
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_what_is_no_set_is_one_sentence_and_writes_nothing(tmp_path, capsys, kind: str):
+    make, sentence = UNFIT[kind]
+    with pytest.raises(AttarError, match=sentence):
+        attar.import_set(make(tmp_path), tmp_path / "out")
+    assert not (tmp_path / "out").exists() and capsys.readouterr().out == ""
+
+
+def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", bytes(2**20))
+    monkeypatch.setattr("attar.distilled.foreign._BOMB_BYTES", 2**16)
+    with pytest.raises(ArtefactError, match="it is a zip bomb"):
+        attar.import_set(tmp_path / "a.npz", tmp_path / "out")
+
+
+def test_another_folder_is_never_replaced(tmp_path, pixels):
+    np.savez(tmp_path / "set.npz", images=pixels, labels=LABELS)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match="exists and is not a distilled set"):
+        attar.import_set(tmp_path / "set.npz", tmp_path / "out")
+
+
+def test_an_imported_set_can_be_evaluated(tmp_path):
+    train = coloured(2)
+    images = np.stack([image for _, image in train.read(range(6))])[:, :, :9, :9] / 255
+    np.savez(tmp_path / "set.npz", images=images, labels=train.labels[:6])
+    made = attar.import_set(tmp_path / "set.npz", tmp_path / "out", classes=train.classes)
+    found = attar.evaluate([made], test=coloured(5, seed=1), train=None, backbone=small_backbone())
+    assert next(row for row in found.rows if row.method == "imported").accuracy > 40
+
+
+def test_dcs_published_images_of_cifar10(assets, tmp_path):
+    file = assets / "data" / "distilled_cifar10_dc" / "dc_1ipc.safetensors"
+    with pytest.raises(ArtefactError, match=r"found \[-0\.675, 1\.518\]"):
+        attar.import_set(file, tmp_path / "out", mean=MEAN, std=STD)
+    made = attar.import_set(file, tmp_path / "out", mean=MEAN, std=STD, clip=True)
+    assert len(made) == 10 and made.manifest.image_side == 32 and 100 < made.images.mean() < 150
