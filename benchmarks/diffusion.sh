@@ -18,7 +18,7 @@ test=$assets/data/cifar10/test.npz
 attar=${ATTAR:-.venv/bin/attar}
 python=${PYTHON:-.venv/bin/python}
 others="--student convnet3 --student resnetap10 --student resnet10t --student mobilenetv2_050 --student mobilevit_xxs"
-protocol=hard-rded/epochs=${EPOCHS:-100}
+protocol=hard-rded/epochs=${EPOCHS:-60}
 mkdir -p "$out"
 
 models() {

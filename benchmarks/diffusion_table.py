@@ -21,7 +21,7 @@ from attar.evaluation.matrix import Line, matrix
 ASSETS = Path(os.environ.get("ATTAR_ASSETS", Path(__file__).parents[2] / "shared" / "assets"))
 OWN = "cifar_resnet20"
 OTHERS = ("convnet3", "resnetap10", "resnet10t", "mobilenetv2_050", "mobilevit_xxs")
-PROTOCOL = f"hard-rded/epochs={os.environ.get('EPOCHS', 100)}"
+PROTOCOL = f"hard-rded/epochs={os.environ.get('EPOCHS', 60)}"
 TABLES = {
     "sre2l": (
         "diver",

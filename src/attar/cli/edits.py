@@ -1,4 +1,4 @@
-"""`attar edits`: captions, clusters, prototypes and images through Stable Diffusion (EDITS; presets vlcp and d4m)."""
+"""`attar edits`: captions, clusters and prototypes that guide Stable Diffusion (EDITS; VLCP and D4M as presets)."""
 
 from __future__ import annotations
 

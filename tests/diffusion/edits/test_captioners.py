@@ -67,7 +67,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(6)
     folder = tmp_path_factory.mktemp("llava")
-    marks = {"bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}
+    marks = {"bos_token_id": 512, "eos_token_id": 513}
     text = LlamaConfig(vocab_size=515, **_SMALL, **marks)
     config = LlavaConfig(vision_config=CLIPVisionConfig(**_VISION), text_config=text, image_token_index=514)
     _scattered(LlavaForConditionalGeneration(config)).save_pretrained(folder)

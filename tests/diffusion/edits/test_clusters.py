@@ -47,6 +47,14 @@ def test_far_groups_are_found_and_a_seed_repeats_them(algorithm: str):
         torch.testing.assert_close(made.centres, means, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("algorithm", ["kmeans", "minibatch"])
+def test_where_rows_have_no_groups_the_seed_decides(algorithm: str):
+    rows = torch.rand(97, 5, generator=torch.Generator().manual_seed(2))
+    first, again, other = (cluster(rows, 7, seed=seed, algorithm=algorithm, name="a") for seed in (3, 3, 4))
+    assert torch.equal(first.members, again.members) and torch.equal(first.centres, again.centres)
+    assert not torch.equal(first.members, other.members)
+
+
 def test_one_cluster_is_the_mean():
     rows = blobs(2, 7)
     made = cluster(rows, 1, seed=0, name="a")
@@ -75,6 +83,11 @@ def test_outliers_belong_to_no_cluster():
     assert (made.members[:-1] >= 0).all()
     assert 29 not in nearest_members(rows, made, 0, 99) + nearest_members(rows, made, 1, 99)
     assert (cluster(rows, 2, seed=0, name="a").members >= 0).all()
+
+
+def test_outliers_among_rows_that_repeat():
+    rows = torch.cat([torch.zeros(29, 3), 1e-4 * torch.arange(1, 4)[:, None].expand(3, 3)])
+    assert cluster(rows, 1, seed=0, outliers=0.1, name="a").members[0] == 0
 
 
 def test_fewer_images_than_clusters_are_refused_after_outliers_too():

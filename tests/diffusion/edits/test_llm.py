@@ -68,6 +68,11 @@ def test_a_refusal_is_an_answer_and_is_kept_too(tmp_path, reply, reason: str):
         assert stub.calls == 1
 
 
+def test_an_empty_refusal_is_none(tmp_path):
+    with serving(says("A beagle.", refusal="")) as stub:
+        assert opened(stub, tmp_path).merge(CAPTIONS, "beagle") == Answer("A beagle.")
+
+
 def test_a_long_answer_comes_whole(tmp_path):
     long = " ".join(["beagle"] * 997)
     with serving(says(long, finish="length")) as stub:

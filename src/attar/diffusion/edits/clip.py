@@ -49,8 +49,7 @@ class Clip:
             told = self.tokenizer(
                 batch, padding=True, truncation=True, max_length=PROMPT_TOKENS + 2, return_tensors="pt"
             )
-            asked = told.to(self.model.device)
-            found.append(_tensor(self.model.get_text_features(asked.input_ids, attention_mask=asked.attention_mask)))
+            found.append(_tensor(self.model.get_text_features(told.input_ids.to(self.model.device))))
         return torch.cat(found or [torch.empty(0, self.model.config.projection_dim)])
 
     def count_tokens(self, text: str) -> int:
