@@ -6,6 +6,7 @@
 #     benchmarks/diffusion.sh OUT refine         # DIVER, its ablation, its controls, its three targets
 #     benchmarks/diffusion.sh OUT students       # the distillation network and five others, three seeds
 #     benchmarks/diffusion.sh OUT published      # DC's set and DIVER's of it
+#     benchmarks/diffusion.sh OUT edits          # a small Stable Diffusion; EDITS, D4M and a control; students
 #
 # Finished parts are not repeated. Assets are found by ATTAR_ASSETS, else ../shared/assets. Lengths are those of two
 # CPU cores; VAE_STEPS, DIT_STEPS and EPOCHS make them longer.
@@ -58,6 +59,18 @@ students() {
 published() {
     $attar refine "$out/dc" --model "$out/dit" --cfg 2 --out "$out/dc+diver"
     $attar evaluate "$out/dc" "$out/dc+diver" --test "$test" --student cifar_resnet20 $others -p "$protocol" --out "$out/published"
+}
+
+edits() {
+    [ -f "$out/captions.jsonl" ] || $python benchmarks/edits_captions.py "$train" "$out/captions.jsonl"
+    [ -f "$out/sd/unet/config.json" ] ||
+        $python examples/train_tiny_sd.py "$train" --captions "$out/captions.jsonl" --vae "$out/dit/vae" --steps "${SD_STEPS:-1000}" --out "$out/sd"
+    local common="$train --model $out/sd --ipc 10 --fine-tuned yes"
+    # a CLIP was not at hand: what is clustered are latents
+    $attar edits run $common --fuse vae --captions "$out/captions.jsonl" --guidance 2 --out "$out/edits"
+    $attar edits run $common --preset d4m --guidance 2 --out "$out/d4m"
+    $attar edits generate $common --fuse vae --captions "$out/captions.jsonl" --guidance 2 --control decode --prototypes "$out/edits" --out "$out/edits-decode"
+    $attar evaluate "$out"/{edits,d4m,edits-decode} --train "$train" --test "$test" --student cifar_resnet20 $others -p "$protocol" --out "$out/edits-students"
 }
 
 for part in "$@"; do

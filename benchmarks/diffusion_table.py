@@ -37,6 +37,7 @@ TABLES = {
         "sdedit",
     ),
     "dc": ("dc+diver",),
+    "edits": ("d4m", "edits-decode"),
 }
 
 

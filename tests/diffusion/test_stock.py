@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -109,20 +110,41 @@ def test_the_hub_is_asked_only_where_that_is_allowed(hub):
         stock.load(Asked, "owner/model", absent=absent)
     assert Asked.calls == []
     assert stock.load(Asked, "owner/model", absent=absent, allow_download=True) == "a model"
-    assert Asked.calls == [("owner/model", {"use_safetensors": True})]
+    assert Asked.calls == [("owner/model", {})]
     with pytest.raises(BackboneError, match=r"Can't fetch 'owner/broken': no network\.\nCheck the name"):
         stock.load(Asked, "owner/broken", absent=absent, allow_download=True)
 
 
-def test_weights_as_pickles_are_refused(folder, hub):
+def test_older_models_keep_their_weights_in_bin_files(folder):
+    wanted = dit(folder).transformer.state_dict()
+    before = stock.fingerprint(folder)
     for part in ("transformer", "vae"):
         file = folder / part / "diffusion_pytorch_model.safetensors"
         torch.save(load_file(file), file.with_suffix(".bin"))
         file.unlink()
-    hub("owner/model", folder)
-    for name in (folder, "owner/model"):
-        with pytest.raises(BackboneError, match=r"has weights as pickles \(.bin\), and attar reads them only as"):
-            dit(name)
+    found = dit(folder).transformer.state_dict()
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    weights = folder / "transformer" / "diffusion_pytorch_model.bin"
+    old = stock.fingerprint(folder)
+    torch.save({name: value + 1 for name, value in found.items()}, weights)
+    assert before != old != stock.fingerprint(folder)
+
+
+class _Bomb:
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return (Path.touch, (self.place,))
+
+
+def test_code_in_bin_files_is_never_run(folder, tmp_path):
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(file) | {"bomb": _Bomb(tmp_path / "ran")}, file.with_suffix(".bin"))
+    file.unlink()
+    with pytest.raises(BackboneError, match="Can't load"):
+        dit(folder)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("part", [["mine", "Transformer"], ["diffusers"], ["diffusers", "A", "B"]])

@@ -1,6 +1,7 @@
 """The one way to the libraries of the extra `diffusion`: quiet imports, offline loading, places on a device.
 
-Weights are safetensors alone, code of a model's own never runs, and the hub is asked only where that was allowed.
+Code of a model's own never runs, the hub is asked only where that was allowed, and weights are safetensors where there
+are any: the .bin files of older models, DiT's among them, are read by torch's reader of weights alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from attar.files import cache_folder, digest, sha256, write_text
 __all__ = ["fingerprint", "folder_of", "library", "load", "pipeline_index", "place", "quiet", "read_json"]
 
 _INDEX = "model_index.json"
+_WEIGHTS = (".safetensors", ".bin")
 _INSTALL = "Install it: pip install 'attar[diffusion]'."
 _LIBRARIES = (None, "diffusers", "transformers", "stable_diffusion")  # the last: where diffusers keeps a safety filter
 
@@ -54,10 +56,8 @@ def load(
     """`kind.from_pretrained` for a folder, or for a name on the hub of which a copy lies on this machine.
 
     Raises `absent(name)` for what isn't here; with `allow_download` the hub is asked for it. Raises BackboneError where
-    it can't be fetched, or a folder is unfit, would run code of its own, or holds weights only as pickles.
+    it can't be fetched, or a folder is unfit or would run code of its own.
     """
-    if hasattr(kind, "dtype"):  # what has weights: tokenizers and schedulers have none
-        options["use_safetensors"] = True
     folder = folder_of(name)
     is_own = Path(name).is_dir()
     if folder is not None:
@@ -66,8 +66,8 @@ def load(
             with quiet():
                 return kind.from_pretrained(str(folder), local_files_only=True, **options)
         except Exception as error:  # these libraries raise anything
-            if is_own or (_holds_pickles(folder) and not allow_download):
-                raise _unfit(name, folder, error) from error
+            if is_own:
+                raise _unfit(name, error) from error
     if is_own or not allow_download:
         raise absent(name)
     try:
@@ -120,14 +120,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _holds_pickles(folder: Path) -> bool:
-    return any(folder.rglob("*.bin")) and not any(folder.rglob("*.safetensors"))
-
-
-def _unfit(name: str, folder: Path, error: Exception) -> BackboneError:
-    if any(folder.rglob("*.bin")):
-        message = f"{name!r} has weights as pickles (.bin), and attar reads them only as .safetensors"
-        return BackboneError(message, "Where you trust them: load the model with its library and save it again.")
+def _unfit(name: str, error: Exception) -> BackboneError:
     return BackboneError(f"can't load {name!r}: {_told(error)}", "Fetch the model again, or pass the right folder.")
 
 
@@ -151,11 +144,11 @@ def fingerprint(*folders: Path) -> str:
     before = len(known)
     parts = []
     for folder in folders:
-        for file in sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json", ".txt")):
+        for file in sorted(path for path in folder.rglob("*") if path.suffix in (*_WEIGHTS, ".json", ".txt")):
             state = file.stat()
             key = f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"
             content = known.get(key) or sha256(file)
-            if file.suffix == ".safetensors":
+            if file.suffix in _WEIGHTS:
                 known[key] = content
             parts.append((file.relative_to(folder).as_posix(), content))
     if len(known) > before:

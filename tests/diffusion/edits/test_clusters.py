@@ -86,7 +86,7 @@ def test_outliers_belong_to_no_cluster():
 
 
 def test_outliers_among_rows_that_repeat():
-    rows = torch.cat([torch.zeros(29, 3), 1e-4 * torch.arange(1, 4)[:, None].expand(3, 3)])
+    rows = torch.cat([torch.zeros(29, 3), torch.arange(1.0, 4.0)[:, None].expand(3, 3)])
     assert cluster(rows, 1, seed=0, outliers=0.1, name="a").members[0] == 0
 
 
