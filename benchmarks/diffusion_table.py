@@ -8,6 +8,7 @@ images and students. Cells that `diffusion.sh` measured aren't computed again.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -62,19 +63,27 @@ def table(out: Path, names: list[str]) -> None:
     )
     lines = {line.first.set: line for line in matrix(done, PROTOCOL).lines}
     base = correct(lines[names[0]])
-    print(f"\n| {PROTOCOL} | {OWN} | {' | '.join(OTHERS)} | others | others − {names[0]} |")
-    print("|" + "---|" * (len(OTHERS) + 4))
+    print(f"\n| {PROTOCOL} | {OWN} | {' | '.join(OTHERS)} | others | others − {names[0]} | std of the latents |")
+    print("|" + "---|" * (len(OTHERS) + 5))
     for name, line in lines.items():
         cells = [f"{row.accuracy:.1f} ± {np.std(row.students, ddof=1):.1f}" for row in line.rows if row]
         mean = 100 * correct(line).mean()
         gap = paired_difference(correct(line), base, done.test_labels)
         words = "" if name == names[0] else f"{gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}): {gap.verdict}"
-        print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {words} |")
+        print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {words} | {spread(out / f'{name}.run')} |")
 
 
 def correct(line: Line) -> np.ndarray:
     """For each student's seed the share of the other networks that were right on each test image."""
     return np.mean([row.correct for row in line.rows if row and row.evaluated_on != OWN], axis=0)
+
+
+def spread(run: Path) -> str:
+    """The mean standard deviation of the latents that were decoded, where the set was refined; real images have 1."""
+    file = run / "refined.jsonl"
+    if not file.is_file():
+        return ""
+    return f"{np.mean([json.loads(line)['std']['0'] for line in file.read_text().splitlines()]):.2f}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attar.cli.options import Json
 
 
@@ -19,6 +22,7 @@ def presets(json: Json = False) -> None:
 
     from attar.cli.show import print_json
     from attar.compression.recovery_settings import RECOVERIES, RECOVERY_PRESETS, choose_recovery
+    from attar.diffusion.edits.settings import EDITS_PRESETS, choose_edits
     from attar.diffusion.refine_settings import REFINE_PRESETS, choose_refinement
     from attar.synthesis.presets import PRESETS, choose_settings, published_for
 
@@ -52,7 +56,11 @@ def presets(json: Json = False) -> None:
             {"name": name, "about": preset.about, "settings": choose_refinement(name).model_dump()}
             for name, preset in REFINE_PRESETS.items()
         ]
-        print_json({"presets": rows, "recoveries": recoveries, "refinements": refinements})
+        edits = [
+            {"name": name, "about": preset.about, "settings": choose_edits(name).model_dump()}
+            for name, preset in EDITS_PRESETS.items()
+        ]
+        print_json({"presets": rows, "recoveries": recoveries, "refinements": refinements, "edits": edits})
         return
     table = Table(caption="All settings of each: --json")
     for heading in ("preset", "method", "steps", "views", "what it is"):
@@ -70,9 +78,11 @@ def presets(json: Json = False) -> None:
     print(f"\n{', '.join(RECOVERIES)} (--backbone a file of attar squeeze) have presets of their own:")
     for name, preset in RECOVERY_PRESETS.items():
         print(f"{name:15} {preset.method or 'any':6} {preset.about}")
-    print("\nattar refine has presets of its own:")
-    for name, preset in REFINE_PRESETS.items():
-        print(f"{name:15} {preset.about}")
+    own: dict[str, Mapping[str, Any]] = {"refine": REFINE_PRESETS, "edits": EDITS_PRESETS}
+    for command, named in own.items():
+        print(f"\nattar {command} has presets of its own:")
+        for name, preset in named.items():
+            print(f"{name:15} {preset.about}")
     for name, preset in RECOVERY_PRESETS.items():
         if preset.published is not None:
             print(f"\n{name}\n{preset.published.text}")

@@ -29,7 +29,7 @@ def make_prototypes(job: Job) -> None:
     captions = captions_by_class(job, needed=settings.text_proto in ("medoid", "llm", "frequency"))
     writer = open_texts(job)
     draw = _ImagePrototypes(job, record)
-    shortened = 0
+    shortened = fell_back = 0
     for label, folder in enumerate(job.folders):
         clusters, file, told = job.files.clusters(folder), job.files.prototypes(folder), captions(label)
         texts = content(job.texts) if job.texts is not None else ""
@@ -40,6 +40,7 @@ def make_prototypes(job: Job) -> None:
         nearest = _nearest(job, label)
         entries = [_text(job, writer, label, number, members, told) for number, members in enumerate(nearest)]
         shortened += sum(entry["shortened"] for entry in entries)
+        fell_back += sum(entry["fell_back"] is not None for entry in entries)
         write_tensors(file.with_suffix(".safetensors"), {"latents": draw(label, nearest).half()})
         about = {"class": job.source.classes[label], "prototypes": entries}
         write_text(file, json.dumps(about, indent=1, ensure_ascii=False))
@@ -47,6 +48,8 @@ def make_prototypes(job: Job) -> None:
         job.progress.advance("prototypes", label + 1, len(job.folders))
     if shortened:
         job.progress.note(f"{shortened} texts were shortened to what a prompt holds.")
+    if fell_back:
+        job.progress.note(f"{fell_back} texts are their nearest member's caption, for want of an answer.")
 
 
 def open_texts(job: Job) -> Writer:
@@ -121,5 +124,6 @@ def _text(
         "text": text,
         "images": [keys[member] for member in members[:many]],
         "writer": "medoid" if written.fell_back else job.settings.text_proto,
+        "fell_back": written.fell_back,
         "shortened": shortened,
     }
