@@ -263,6 +263,17 @@ def test_what_a_language_model_wrote_is_never_asked_twice(source, settings, tmp_
     assert prototypes(tmp_path / "out")[0]["text"] == "A tench and a church, merged."
 
 
+def test_a_refused_text_is_the_nearest_caption_and_says_so(source, settings, tmp_path):
+    heard = Heard()
+    with serving(says(None, refusal="No.")) as model:
+        chosen = settings(text_proto="llm", llm_url=model.url, llm_model="tiny")
+        attar.edits(source, tmp_path / "x", settings=chosen, progress=heard)
+    told = json.loads((tmp_path / "x.run" / "prototypes" / "tench.json").read_text())["prototypes"]
+    assert [entry["writer"] for entry in told] == ["medoid", "medoid"]
+    assert all(entry["fell_back"] and entry["text"].endswith("photo of a tench") for entry in told)
+    assert any(note.startswith("4 texts are their nearest member's caption") for note in heard.notes)
+
+
 def test_a_kill_costs_one_batch_of_images(source, settings, finished, tmp_path):
     class Killed(Heard):
         def advance(self, task, done, total, figures=None):
