@@ -33,7 +33,7 @@ sets() {
     $attar distill "$train" --method sre2l --backbone "$out/net.safetensors" --ipc 10 --steps 500 --precision bf16 --out "$out/sre2l"
     $attar distill "$train" --method random --backbone "$out/net.safetensors" --ipc 10 --out "$out/random"
     $attar import "$assets/data/distilled_cifar10_dc/dc_10ipc.safetensors" --mean .4914,.4822,.4465 --std .2023,.1994,.2010 \
-        --classes airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck --method dc --out "$out/dc"
+        --clip --classes airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck --method dc --architecture convnet3 --out "$out/dc"
 }
 
 refine() {

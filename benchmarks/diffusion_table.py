@@ -20,8 +20,7 @@ from attar.evaluation import paired_difference
 from attar.evaluation.matrix import Line, matrix
 
 ASSETS = Path(os.environ.get("ATTAR_ASSETS", Path(__file__).parents[2] / "shared" / "assets"))
-OWN = "cifar_resnet20"
-OTHERS = ("convnet3", "resnetap10", "resnet10t", "mobilenetv2_050", "mobilevit_xxs")
+STUDENTS = ("cifar_resnet20", "convnet3", "resnetap10", "resnet10t", "mobilenetv2_050", "mobilevit_xxs")
 PROTOCOL = f"hard-rded/epochs={os.environ.get('EPOCHS', 60)}"
 TABLES = {
     "sre2l": (
@@ -59,23 +58,25 @@ def table(out: Path, names: list[str]) -> None:
         train=attar.open(data / "train.npz"),
         backbone=(),
         protocols=[PROTOCOL],
-        students=[OWN, *OTHERS],
+        students=STUDENTS,
     )
     lines = {line.first.set: line for line in matrix(done, PROTOCOL).lines}
-    base = correct(lines[names[0]])
-    print(f"\n| {PROTOCOL} | {OWN} | {' | '.join(OTHERS)} | others | others − {names[0]} | std of the latents |")
-    print("|" + "---|" * (len(OTHERS) + 5))
+    own = {row.evaluated_on for row in lines[names[0]].rows if row and row.own}
+    base = correct(lines[names[0]], own)
+    heads = [f"{name} (own)" if name in own else name for name in STUDENTS]
+    print(f"\n| {PROTOCOL} | {' | '.join(heads)} | others | others − {names[0]} | std of the latents |")
+    print("|" + "---|" * (len(STUDENTS) + 4))
     for name, line in lines.items():
         cells = [f"{row.accuracy:.1f} ± {np.std(row.students, ddof=1):.1f}" for row in line.rows if row]
-        mean = 100 * correct(line).mean()
-        gap = paired_difference(correct(line), base, done.test_labels)
+        mean = 100 * correct(line, own).mean()
+        gap = paired_difference(correct(line, own), base, done.test_labels)
         words = "" if name == names[0] else f"{gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}): {gap.verdict}"
         print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {words} | {spread(out / f'{name}.run')} |")
 
 
-def correct(line: Line) -> np.ndarray:
-    """For each student's seed the share of the other networks that were right on each test image."""
-    return np.mean([row.correct for row in line.rows if row and row.evaluated_on != OWN], axis=0)
+def correct(line: Line, own: set[str]) -> np.ndarray:
+    """For each student's seed the share of the networks but `own` that were right on each test image."""
+    return np.mean([row.correct for row in line.rows if row and row.evaluated_on not in own], axis=0)
 
 
 def spread(run: Path) -> str:

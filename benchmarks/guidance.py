@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import torch
 
 import attar
@@ -22,7 +23,8 @@ SAMPLES, REAL = 20, 500
 def main() -> None:
     name, data = sys.argv[1:]
     model, source = open_diffusion(name), attar.open(data)
-    images = torch.from_numpy(read_squares(source, model.side, range(REAL))).float() / 255
+    chosen = np.random.default_rng(0).choice(len(source), REAL, replace=False)
+    images = torch.from_numpy(read_squares(source, model.side, chosen)).float() / 255
     print("| guidance scale | std of the latents | of the pixels |\n|---|---|---|")
     print(f"| real images | {model.encode(images).std():.3f} | {images.std():.3f} |")
     conditions = model.conditions(source.classes, source.titles)

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from attar import choose_settings
-from attar.cli.options import BackboneOptions
+from attar.cli.options import BackboneOptions, bytes_of
 from attar.errors import SettingsError
 from attar.features import ClassStatistics
 from attar.files import cache_folder
@@ -361,6 +361,4 @@ def test_a_bug_exits_with_1_and_names_a_log(tmp_path, attar, train, monkeypatch)
     [("1000", 1000), ("2k", 2048), ("4GB", 4 * 2**30), ("4GiB", 4 * 2**30), ("1.5M", 3 * 2**19), ("1tb", 2**40)],
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int):
-    from attar.cli.distill import _bytes
-
-    assert _bytes(text) == size
+    assert bytes_of(text) == size

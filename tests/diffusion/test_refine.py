@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import signal
 from pathlib import Path
 
@@ -378,7 +379,7 @@ def test_what_cannot_be_refined_is_one_sentence(tmp_path, given, model):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"steps": 30}, "Window [40, 25] is not inside 1..30 with 40 > 25."),
+        ({"steps": 30, "window_high": 40, "window_low": 25}, "Window [40, 25] is not inside 1..30 with 40 > 25."),
         ({"window_high": 25}, "Window [25, 25] is not inside 1..50 with 25 > 25."),
         ({"window_low": 0}, "Window [40, 0] is not inside 1..50 with 40 > 0."),
         ({"t_f": 51}, "t_f 51 is beyond the 50 steps."),
@@ -408,6 +409,29 @@ def test_presets_and_file_and_flags_add_up(tmp_path):
     assert attar.choose_refinement() == attar.choose_refinement("paper") == RefineSettings()
     chosen = attar.choose_refinement("fast", file, t_f=8, cfg=None)
     assert (chosen.steps, chosen.gamma, chosen.t_f, chosen.cfg) == (20, 0.02, 8, None)
+
+
+def test_other_numbers_of_steps_keep_the_authors_shares():
+    chosen = attar.choose_refinement(steps=20)
+    assert (chosen.t_f, chosen.window) == (10, (16, 10))
+    assert attar.choose_refinement(steps=20, t_f=7).t_f == 7
+    assert attar.choose_refinement(steps=2).window == (2, 1)
+
+
+def test_more_steps_than_the_model_has_leave_no_run_behind(tmp_path, given, model):
+    with pytest.raises(SettingsError, match="steps are not between 1 and the 1000 timesteps"):
+        refined(given, model, tmp_path / "x", chosen=attar.choose_refinement(steps=2000))
+    assert len(refined(given, model, tmp_path / "x")) == COUNT
+
+
+def test_a_model_that_moved_is_the_same_model(tmp_path, given, folder):
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(folder, here)
+    made = refined(given, open_diffusion(str(here), device="cpu"), tmp_path / "x")
+    here.rename(there)
+    watcher = Watcher()
+    again = refined(given, open_diffusion(str(there), device="cpu"), tmp_path / "x", progress=watcher)
+    assert again.manifest == made.manifest and any("nothing to do" in note for note in watcher.notes)
 
 
 def test_the_learned_sigma_needs_variances(tmp_path, given):

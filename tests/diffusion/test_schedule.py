@@ -108,7 +108,7 @@ def test_fast_pulls_as_hard_as_paper_over_the_same_timesteps():
 
     fast, paper = left_and_ends("fast"), left_and_ends("paper")
     assert fast[0] == pytest.approx(paper[0], rel=0.01)
-    assert fast[1] == [750, 500, 500] and paper[1] == [780, 500, 480]
+    assert fast[1] == [750, 500, 450] and paper[1] == [780, 500, 480]
 
 
 @pytest.mark.parametrize(("steps", "offset"), [(0, 0), (1001, 0), (1000, 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,11 +40,11 @@ def refine(
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler (50).", rich_help_panel=_SETTINGS)] = None,
     t_f: Annotated[
         int | None,
-        typer.Option("--t-f", help="The step whose noise is put on an image (25).", rich_help_panel=_SETTINGS),
+        typer.Option("--t-f", help="The step whose noise is put on an image (25 of 50).", rich_help_panel=_SETTINGS),
     ] = None,
     window: Annotated[
         str | None,
-        typer.Option(help="HIGH,LOW: steps HIGH to LOW+1 are guided (40,25).", rich_help_panel=_SETTINGS),
+        typer.Option(help="HIGH,LOW: steps HIGH to LOW+1 are guided (40,25 of 50).", rich_help_panel=_SETTINGS),
     ] = None,
     gamma: Annotated[
         float | None, typer.Option(help="Strength of the guidance (.1; .02 for NCFM).", rich_help_panel=_SETTINGS)
@@ -147,13 +148,18 @@ def refine(
         scores = made.manifest.scores
         progress.note(
             f"{made.path}: {len(made)} images, {scores['seconds_per_image']:.2f} s each, of which a plain sample takes "
-            f"{scores['plain_share']:.0%}; {scores['peak_bytes'] / 2**30:.2f} GiB; look at {made.path / 'preview.png'}"
+            f"{scores['plain_share']:.0%}{_memory(scores)}; look at {made.path / 'preview.png'}"
         )
     sets = [distilled] if Path(distilled).is_dir() and (Path(distilled) / "attar.json").is_file() else []
     words = [*sets, str(made.path), "--protocol", "hard-minimax", "--student", "resnet18", "--test", "TEST_IMAGES"]
     print(f"Next: attar evaluate {shlex.join(words)}", file=sys.stderr)  # unwrapped, to be copied
     if json:
         print_json({"sets": [{"path": str(made.path), **made.manifest.model_dump(exclude={"files"})}]})
+
+
+def _memory(scores: Mapping[str, float]) -> str:
+    """What it took at most of a GPU's memory."""
+    return f"; {scores['peak_bytes'] / 2**30:.2f} GiB" if "peak_bytes" in scores else ""
 
 
 def _open(place: str) -> DistilledSet | ImageSource:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 import attar.distilled as distilled
@@ -18,6 +19,7 @@ from attar.diffusion.originals import Originals
 from attar.diffusion.refine_settings import RefineSettings, choose_refinement
 from attar.diffusion.refined import Line, RefinedImages
 from attar.diffusion.refining import Refining
+from attar.diffusion.schedule import Schedule
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png
 from attar.errors import SettingsError
 from attar.files import digest, write_bytes
@@ -74,14 +76,16 @@ def refine(
         work = Refining(originals, model, conditions, settings, RefinedImages(run.folder, digest(asked)[:16]), progress)
         size = batch or min(_BATCH, len(work.pieces))
         progress.plan(f"{work.plan(size)}; to {out}")
-        lines, peak = work.finish(size)
+        if model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(model.device)
+        lines = work.finish(size)
         refined = work.images()
         _show(originals, refined, settings.replicas, run.folder / "before-after.png", progress)
         return distilled.write(
             out,
             refined,
             np.repeat(originals.labels, settings.replicas),
-            manifest=_manifest(settings, originals, model, asked, refined.shape[-1], _scores(lines, peak)),
+            manifest=_manifest(settings, originals, model, asked, refined.shape[-1], _scores(lines, model.device)),
             weights=np.repeat(originals.weights, settings.replicas).tolist(),
             train_hashes=originals.train_hashes,
         )
@@ -96,6 +100,7 @@ def _check(images: DistilledSet | ImageSource, out: Path, batch: int | None) -> 
 
 def _settled(settings: RefineSettings, model: LatentDiffusion) -> RefineSettings:
     """With what the model decides; SettingsError where it can't do what is asked."""
+    Schedule(model.alphas, model.final_alpha, model.offset, settings.steps)  # refuses more steps than it has
     if settings.sigma == "learned" and not model.tells_variance:
         raise SettingsError(f"{model.name} tells no variances to learn σ from", "choose --sigma posterior")
     return settings.model_copy(update={"cfg": model.guidance if settings.cfg is None else settings.cfg})
@@ -109,7 +114,6 @@ def _asked(
         **settings.model_dump(),
         "refined": originals.method,
         "refined_fingerprint": originals.fingerprint,
-        "model": data_name(model.name),
         "model_fingerprint": model.fingerprint,
         "conditions": digest(*conditions)[:16],
         "titles": digest(*originals.titles)[:16],
@@ -121,20 +125,22 @@ def _is_made(out: Path, asked: Mapping[str, Value]) -> bool:
     return (out / "attar.json").is_file() and distilled.load(out).manifest.settings == asked
 
 
-def _scores(lines: Sequence[Line], peak: int) -> dict[str, float]:
-    """Of all images, those of earlier sessions included; the memory is this session's.
+def _scores(lines: Sequence[Line], device: torch.device) -> dict[str, float]:
+    """Of all images, those of earlier sessions included; the memory, weights and all, is this session's on a GPU.
 
     `plain_share` is the time that plain samples of the same model would have taken, as a share of what was taken;
     `moved` the mean distance by element between an image's latent and what became of it.
     """
     seconds = sum(line.seconds for line in lines)
-    return {
+    scores = {
         "seconds": round(seconds, 1),
         "seconds_per_image": seconds / len(lines),
         "plain_share": sum(line.plain_seconds for line in lines) / seconds,
         "moved": sum(line.moved for line in lines) / len(lines),
-        "peak_bytes": float(peak),
     }
+    if device.type == "cuda":
+        scores["peak_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    return scores
 
 
 def _show(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,8 +71,8 @@ class Refining:
         many = f"{len(self.pieces)} images of {classes} classes"
         return f"{many}, {how}, {batch} at a time through {self.model.name} ({self.model.placement})"
 
-    def finish(self, batch: int) -> tuple[list[Line], int]:
-        """Make what is left: (the lines of all images in order, peak bytes of memory that it took).
+    def finish(self, batch: int) -> list[Line]:
+        """Make what is left; the lines of all images in order.
 
         KeyboardInterrupt, with words on how to go on, where it was pressed before all were made.
         """
@@ -81,7 +80,6 @@ class Refining:
         total = len(self.pieces)
         if len(todo) < total:
             self.progress.note(f"Continuing after {total - len(todo)} of {total} images.")
-        memory = _Memory(self.model.device)
         try:
             with deferred_interrupt() as interrupted:
                 while todo and not interrupted():
@@ -104,7 +102,7 @@ class Refining:
         if todo:
             raise KeyboardInterrupt(f"The same command again continues after {total - len(todo)} of {total} images.")
         lines = [self.finished.line(piece.file) for piece in self.pieces]
-        return [line for line in lines if line is not None], memory.peak()
+        return [line for line in lines if line is not None]
 
     def images(self) -> UInt8[np.ndarray, "n 3 side side"]:
         """All images, once they are finished."""
@@ -148,27 +146,3 @@ class Refining:
         left = seconds * images
         told = f"{left / 60:.0f} minutes" if left > 90 else f"{left:.0f} seconds"
         self.progress.note(f"{seconds:.1f} s an image on this CPU: about {told} for the other {images}.")
-
-
-class _Memory:
-    """The most memory that was taken since it was made: the GPU's where there is one, else the process' own."""
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        self._before = 0 if device.type == "cuda" else _resident()
-
-    def peak(self) -> int:
-        """Bytes."""
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        return _resident() - self._before
-
-
-def _resident() -> int:
-    """The most bytes that this process has had in memory so far."""
-    import resource  # not on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
