@@ -3,7 +3,7 @@
     python examples/train_tiny_dit.py photos/train --side 32 --out tiny-dit
     python examples/train_tiny_sd.py photos/train --captions captions.jsonl --vae tiny-dit/vae --out tiny-sd
 
-For `attar edits`, where Stable Diffusion itself cannot be had: a U-Net of 4 million parameters that attends to a small
+For `attar edits`, where Stable Diffusion itself cannot be had: a U-Net of a million parameters that attends to a small
 CLIP text encoder, both trained here, over the latents of an autoencoder that `train_tiny_dit.py` made. Its words are
 those of the captions (lines {"file_name": "class/image", "text": "..."}, as `attar edits caption` writes them).
 """
@@ -26,7 +26,7 @@ from attar.cli.show import Shown
 from attar.devices import keep_freed_memory, pick_device
 from attar.features import read_squares
 
-WORDS, WIDTH = 2000, 128
+WORDS, WIDTH = 2000, 64
 
 
 def tokenizer(texts: list[str]) -> CLIPTokenizer:
@@ -63,7 +63,7 @@ def unet() -> UNet2DConditionModel:
         sample_size=LATENT_SIDE,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        block_out_channels=(64, 128),
+        block_out_channels=(32, 64),
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
@@ -106,8 +106,8 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()

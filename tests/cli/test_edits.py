@@ -58,6 +58,12 @@ def test_a_preset_a_file_of_captions_and_a_control(tmp_path, attar, photos, mode
     assert code == 0 and load(tmp_path / "c").manifest.method == "vlcp/decode"
 
 
+def test_the_next_command_differs_in_the_stage_alone(tmp_path, attar, photos, models, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = attar("edits", "--json", "-o", "caption", "caption", photos, "--captioner", "template", *models)
+    assert code == 0 and f"Next: attar edits --json -o caption fuse {photos} --captioner" in " ".join(err.split())
+
+
 MISTAKES = {
     "absent": (["--model", "nobody/sd"], 'EDITS needs "nobody/sd" (diffusion model); it is not on this machine.'),
     "setting": (["--set", "k_images=2"], "k_images is no setting of EDITS"),
@@ -66,6 +72,8 @@ MISTAKES = {
     "llm": (["--text-proto", "llm"], "Sending captions to api.deepseek.com"),
     "two captioners": (["--captions", "x", "--captioner", "blip"], "don't go together"),
     "offload": (["--offload", "model"], "No accelerator found"),
+    "precision": (["--precision", "fp8"], "There is no precision 'fp8'"),
+    "prototypes": (["--prototypes", "x"], "Prototypes of another run are for the stage generate alone"),
 }
 
 
@@ -75,7 +83,7 @@ def test_mistakes_are_one_sentence(tmp_path, attar, photos, models, mistake: str
     words = [photos, "--out", tmp_path / "x", "--captioner", "template", *models, *options]
     code, shown, err = attar("edits", "run", *words)
     assert code == 2 and shown == "" and sentence.lower() in " ".join(err.split()).lower() and "Traceback" not in err
-    assert not (tmp_path / "x").exists()
+    assert not (tmp_path / "x").exists() and not (tmp_path / "x.run" / "captions.jsonl").exists()
 
 
 def test_help_begins_with_an_example(attar):

@@ -17,6 +17,16 @@ def published(tmp_path):
     return tmp_path / "set.npz"
 
 
+def test_the_network_and_a_missing_file_are_told(tmp_path, attar):
+    np.savez(tmp_path / "set.npz", images=np.zeros((2, 3, 11, 11)), labels=np.arange(2))
+    code, shown, _ = attar(
+        "import", tmp_path / "set.npz", "--architecture", "convnet3", "--out", tmp_path / "x", "--json"
+    )
+    assert code == 0 and json.loads(shown)["set"]["backbones"][0]["architecture"] == "convnet3"
+    code, _, err = attar("import", "nonexist", "--out", tmp_path / "y")
+    assert code == 2 and err.startswith("attar: There is no file nonexist.")
+
+
 def test_a_set_is_written_told_and_the_next_command_named(tmp_path, attar, published):
     words = ["import", published, "--mean", ".5,.5,.5", "--std", ".5,.5,.5", "--classes", "ant,bee,cow"]
     code, shown, err = attar(*words, "--method", "dm", "--out", tmp_path / "x", "--json")
@@ -34,6 +44,6 @@ def test_what_does_not_fit_is_one_sentence(tmp_path, attar, published):
     assert (
         err.startswith("attar: Images must lie in [0, 1] after de-normalisation; found [-") and "Traceback" not in err
     )
-    assert attar("import", published, "--clip", "--out", tmp_path / "x")[0] == 0
+    assert "would be clipped" in attar("import", published, "--clip", "--out", tmp_path / "x")[2]
     code, _, err = attar("import", published, "--mean", "1", "--out", tmp_path / "x")
     assert code == 2 and "--mean '1' is not three numbers." in err

@@ -82,7 +82,8 @@ def test_an_unknown_name_brings_the_closest():
         imagenet_index("beegle")
     first, hint = str(refused.value).split("\n")
     assert first == 'Label "beegle" is not one of the 1000 ImageNet classes this model knows.'
-    assert hint.startswith("Closest: beagle, ") and hint.count(",") == 2 and hint.endswith(".")
+    assert hint.startswith("Closest: beagle, ") and hint.count(",") == 2
+    assert hint.endswith(". A --label-map FILE says which is meant.")
 
 
 def test_all_names_of_a_class_the_first_one_first():
@@ -97,7 +98,7 @@ def test_a_models_own_classes_by_folder_then_title_then_any_name():
     assert OWN.indices(["n1", "Hound", "n3"], ["ship", "cat", "CAT"]) == [2, 1, 0]
     with pytest.raises(SettingsError) as refused:
         OWN.indices(["n1"], ["frog"])
-    assert str(refused.value).startswith('Label "frog" is not one of the 3 classes this model knows.\nClosest: ')
+    assert str(refused.value).startswith('Label "frog" is not one of the 3 classes this model knows.\nIt knows cat, dog, ship. ')
     with pytest.raises(SettingsError, match=r'Label "a" names more than one class \(0, 1\).\nGive the index map.'):
         Labels((("a",), ("a", "b"))).index("a")
 

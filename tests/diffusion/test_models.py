@@ -14,7 +14,9 @@ from torch.nn import functional
 
 import tiny_diffusion
 from attar.diffusion import stock
+from attar.diffusion.labels import imagenet as imagenet_labels
 from attar.diffusion.models import _known, open_diffusion
+from attar.diffusion.placement import pick_precision
 from attar.diffusion.sampling import sample
 from attar.diffusion.schedule import Schedule
 from attar.errors import BackboneError, SettingsError
@@ -177,7 +179,8 @@ def test_weights_that_are_not_here_are_one_sentence(saved, tmp_path, monkeypatch
     with pytest.raises(BackboneError) as refused:
         open_diffusion("some/one" if where == "name" else str(saved / "dit"), vae="some/one", device="cpu")
     told = 'DIVER needs the diffusion weights "some/one"; they are not on this machine.'
-    assert str(refused.value) == f"{told}\nPass --model PATH or --allow-download."
+    option = {"name": "--model", "vae": "--vae"}[where]
+    assert str(refused.value) == f"{told}\nPass {option} PATH or --allow-download."
 
 
 @pytest.mark.parametrize(
@@ -202,6 +205,8 @@ def test_other_schedulers_are_refused(saved, tmp_path, changes, sentence: str):
         ({"_class_name": "FluxPipeline"}, "is a FluxPipeline, and attar knows DiTPipeline and StableDiffusionPipeline"),
         ({"id2label": {"0": "cat", "1": "dog"}}, "knows 3 classes, and the id2label of its model_index.json names 2"),
         ({"id2label": {"0": "cat", "1": "dog", "3": "ship"}}, "can't be read: its classes aren't numbered"),
+        ({"id2label": ["cat", "dog", "ship"]}, r'id2label .* can\'t be read: it isn\'t {"0": "name, other name", ...}'),
+        ({"id2label": {"0": "cat", "1": 7, "2": "ship"}}, "can't be read: it isn't"),
     ],
 )
 def test_other_pipelines_and_lists_of_classes_are_refused(saved, tmp_path, changes, sentence: str):
@@ -218,6 +223,36 @@ def test_a_network_that_knows_no_missing_class_is_refused():
         block.norm1.emb.class_embedder.embedding_table = nn.Embedding(3, 16)
     with pytest.raises(BackboneError, match="no embedding for images without a class, which guidance needs"):
         _known("a model", network, {"id2label": {"0": "a", "1": "b", "2": "c"}})
+
+
+def test_a_thousand_classes_are_imagenets_only_where_their_names_say_so():
+    network, table = tiny_diffusion.dit(1000), imagenet_labels().names
+    spelt = {str(index): names[-1].upper() for index, names in enumerate(table)}
+    own = {str(index): f"thing {index}" for index in range(1000)}
+    for listed in ({}, {"id2label": {}}, {"id2label": spelt}, {"id2label": spelt | dict(list(own.items())[:499])}):
+        assert _known("a model", network, listed) is imagenet_labels()
+    shuffled = {str(index): names[0] for index, names in enumerate(reversed(table))}
+    for listed, index in ((own, 163), (spelt | dict(list(own.items())[:500]), 163), (shuffled, 999)):
+        name = "tench" if listed is shuffled else listed["163"]
+        assert _known("a model", network, {"id2label": listed}).index(name) == index
+    with pytest.raises(BackboneError, match=r"knows 1000 classes, and the id2label .* names 1\."):
+        _known("a model", network, {"id2label": {"0": "tench"}})
+
+
+def test_a_label_map_of_other_classes_is_refused(saved, tmp_path):
+    (tmp_path / "map.csv").write_text("cats,cat\nshipz,ship\n")
+    for name in ("dit", "sd"):
+        model = open_diffusion(str(saved / name), device="cpu", label_map=tmp_path / "map.csv")
+        with pytest.raises(SettingsError) as refused:
+            model.conditions(["cats", "dog", "ships"], ["cats", "dog", "ships"])
+        told = "The label map names 'shipz', which is no class of the set.\nDid you mean ships?"
+        assert str(refused.value) == told
+
+
+def test_the_precision_follows_the_device():
+    assert pick_precision("auto", torch.device("cpu")) == torch.float32
+    assert pick_precision("auto", torch.device("cuda")) == torch.float16
+    assert pick_precision("bf16", torch.device("cpu")) == torch.bfloat16
 
 
 def test_an_unknown_precision_is_refused(saved):

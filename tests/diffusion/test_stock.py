@@ -149,11 +149,34 @@ def test_code_in_bin_files_is_never_run(folder, tmp_path):
 
 @pytest.mark.parametrize("part", [["mine", "Transformer"], ["diffusers"], ["diffusers", "A", "B"]])
 def test_code_of_the_models_own_is_never_run(folder, part: list[str]):
-    (folder / "mine.py").write_text("raise SystemExit('ran')")
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"transformer": part}))
     with pytest.raises(BackboneError, match="names code of its own for 'transformer', which is never run"):
         dit(folder)
+
+
+@pytest.mark.parametrize("place", ["transformer/diffusers.py", "pipeline.py", "a/b/code.PY"])
+def test_a_folder_with_python_is_refused_however_honest_its_index(folder, place: str):
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / place).write_text("raise SystemExit('ran')")
+    with pytest.raises(BackboneError, match=rf"{place} is code of the model's own, which is never run\.\nUse a model"):
+        dit(folder)
+
+
+def test_python_behind_a_link_is_refused_too(folder, tmp_path):
+    (folder / "transformer").rename(tmp_path / "elsewhere")
+    (folder / "transformer").symlink_to(tmp_path / "elsewhere")
+    assert dit(folder)
+    (tmp_path / "elsewhere" / "diffusers.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(BackboneError, match=r"transformer/diffusers\.py is code of the model's own"):
+        dit(folder)
+
+
+def test_a_list_that_is_no_part_is_not_taken_for_code(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    lists = {"id2label": ["cat", "dog"], "_diffusers_names": ["a", "b"], "sizes": [1, 2, 3]}
+    (folder / "model_index.json").write_text(json.dumps(index | lists))
+    assert dit(folder, id2label={})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import attar
-from attar.errors import ArtefactError, AttarError, ImageError
+from attar.errors import ArtefactError, AttarError, BackboneError, ImageError
 from small import coloured, small_backbone
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -66,7 +66,18 @@ def npz(file, images, labels):
     return file.with_suffix(".npz"), {}
 
 
-@pytest.mark.parametrize("layout", [dc, mtt, named, dictionary, safetensors, npz])
+def arrays(file, images, labels):
+    """A dictionary of arrays, one of them in columns, as torch.save pickles NumPy's own."""
+    by_columns = np.asfortranarray(images.numpy())
+    torch.save({"images": by_columns, "labels": labels.numpy().astype(np.int32)}, file.with_suffix(".pt"))
+    return file.with_suffix(".pt"), {}
+
+
+def arrays_alone(file, images, labels):
+    return mtt(file, images.double().numpy(), labels.numpy())
+
+
+@pytest.mark.parametrize("layout", [dc, mtt, named, dictionary, safetensors, npz, arrays, arrays_alone])
 def test_every_layout_gives_the_same_bytes(tmp_path, pixels, normalised, layout):
     file, options = layout(tmp_path / "set", normalised, torch.from_numpy(LABELS))
     made = attar.import_set(file, tmp_path / "out", mean=MEAN, std=STD, **options)
@@ -85,7 +96,7 @@ def test_bytes_stay_what_they_are(tmp_path, pixels, axes):
     assert made.classes == ("cat", "ant", "bee") and made.manifest.method == "DC"
     np.testing.assert_array_equal(made.images[made.labels == 2], pixels[LABELS == 2])
     with pytest.raises(ArtefactError, match="Images of bytes aren't normalised"):
-        attar.import_set(tmp_path / "set.npz", tmp_path / "out", mean=MEAN)
+        attar.import_set(tmp_path / "set.npz", tmp_path / "other", mean=MEAN, std=STD)
 
 
 def test_grey_images_show_the_same_in_all_channels(tmp_path, pixels):
@@ -102,10 +113,10 @@ def test_a_folder_brings_its_own_classes(tmp_path, pixels):
     assert made.classes == ("a", "b", "c")
     np.testing.assert_array_equal(made.images[made.labels == 1], pixels[LABELS == 1])
     with pytest.raises(ArtefactError, match="is a folder of image files"):
-        attar.import_set(tmp_path / "set", tmp_path / "out", std=STD)
+        attar.import_set(tmp_path / "set", tmp_path / "other", mean=MEAN, std=STD)
     Image.new("RGB", (5, 7)).save(tmp_path / "set" / "a" / "odd.png")
     with pytest.raises(ArtefactError, match=r"a/odd.png in .* has 5 x 7 pixels"):
-        attar.import_set(tmp_path / "set", tmp_path / "out")
+        attar.import_set(tmp_path / "set", tmp_path / "other")
 
 
 def test_names_come_from_a_file(tmp_path, pixels):
@@ -114,7 +125,38 @@ def test_names_come_from_a_file(tmp_path, pixels):
     made = attar.import_set(tmp_path / "set.npz", tmp_path / "out", classes=tmp_path / "names.txt")
     assert made.classes == made.titles == ("cat", "ant", "bee")
     with pytest.raises(ImageError, match="outside of"):
-        attar.import_set(tmp_path / "set.npz", tmp_path / "out", classes=["cat", "ant"])
+        attar.import_set(tmp_path / "set.npz", tmp_path / "other", classes=["cat", "ant"])
+
+
+def expected_of(normalised, std):
+    return normalised.double() * std + 0.5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"mean": MEAN}, "Mean and std belong together, and one of them is missing"),
+        ({"std": STD}, "Mean and std belong together, and one of them is missing"),
+        ({"mean": (125.3, 123.0, 113.9), "std": (63.0, 62.1, 66.7)}, "and these are above 1.\nDivide them by 255."),
+        ({"mean": (0.5,) * 3, "std": (1.0,) * 3}, "of the numbers would be clipped: mean or std can't"),
+    ],
+)
+def test_clipping_does_not_hide_a_wrong_mean_or_std(tmp_path, normalised, wrong, told):
+    save_file({"images": normalised, "labels": torch.from_numpy(LABELS)}, tmp_path / "set.safetensors")
+    with pytest.raises(ArtefactError, match=told):
+        attar.import_set(tmp_path / "set.safetensors", tmp_path / "out", clip=True, **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_set_that_is_there_is_replaced_on_request_alone(tmp_path, pixels):
+    np.savez(tmp_path / "set.npz", images=pixels, labels=LABELS)
+    made = attar.import_set(tmp_path / "set.npz", tmp_path / "out")
+    with pytest.raises(ArtefactError, match=r"is a distilled set already\.\nUse --restart"):
+        attar.import_set(tmp_path / "set.npz", tmp_path / "out", method="dc")
+    assert attar.load(made.path).manifest.method == "imported"
+    assert attar.import_set(tmp_path / "set.npz", tmp_path / "out", method="dc", restart=True).manifest.method == "dc"
+    with pytest.raises(ArtefactError, match="is a set of attar's already"):
+        attar.import_set(made.path, tmp_path / "other")
 
 
 def test_images_out_of_bounds_are_refused_or_clipped(tmp_path, normalised):
@@ -128,9 +170,32 @@ def test_images_out_of_bounds_are_refused_or_clipped(tmp_path, normalised):
     with pytest.raises(ArtefactError, match=r"Whitened \(ZCA\) images cannot be encoded by the VAE; undo"):
         attar.import_set(file, out, mean=MEAN, std=(0.4, 0.4, 0.4))
     assert not out.exists()
-    expected = (normalised.double() * 0.4 + 0.5).clip(0, 1) * 255
-    made = attar.import_set(file, out, mean=(0.5,) * 3, std=(0.4,) * 3, clip=True)
+    inside = expected_of(normalised, 0.25)
+    expected = inside.clip(0, 1) * 255
+    outside = float(((inside < -0.05) | (inside > 1.05)).double().mean())
+    made = attar.import_set(file, out, mean=(0.5,) * 3, std=(0.25,) * 3, clip=True)
+    assert 0 < outside < 0.2 and made.manifest.scores == {"clipped": pytest.approx(outside, abs=1e-4)}
     np.testing.assert_array_equal(made.images[made.labels == 0], expected[LABELS == 0].round())
+
+
+@pytest.mark.parametrize("std", [(0.0, 0.2, 0.2), (0.2, -0.2, 0.2), (0.2, 0.2, float("nan"))])
+def test_impossible_deviations_are_refused(tmp_path, normalised, std):
+    save_file({"images": normalised, "labels": torch.from_numpy(LABELS)}, tmp_path / "set.safetensors")
+    with pytest.raises(ArtefactError, match=r"The standard deviations \(.*\) aren't all above 0\.\nPass the mean"):
+        attar.import_set(tmp_path / "set.safetensors", tmp_path / "out", mean=MEAN, std=std, clip=True)
+
+
+def test_the_network_it_was_distilled_on_is_told_apart_from_others(tmp_path, pixels):
+    images = np.repeat(np.repeat(pixels, 2, 2), 2, 3)
+    np.savez(tmp_path / "set.npz", images=images, labels=LABELS)
+    for name in ("convnet3", ""):
+        made = attar.import_set(tmp_path / "set.npz", tmp_path / "out", architecture=name, restart=True)
+        (origin,) = made.manifest.backbones
+        assert (origin.name, origin.architecture) == ("unknown", name)
+        assert origin.is_of("convnet3") == (name == "convnet3") and not origin.is_of("resnet18")
+    with pytest.raises(BackboneError, match="There is no network 'convnet33' to train"):
+        attar.import_set(tmp_path / "set.npz", tmp_path / "other", architecture="convnet33")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(("beyond", "taken"), [(0.049, True), (0.051, False)])
@@ -140,7 +205,7 @@ def test_a_twentieth_beyond_the_bounds_is_rounding(tmp_path, beyond: float, take
         images[1, 2, 3, 4] = value
         np.savez(tmp_path / "set.npz", images=images, labels=np.array([0, 1]))
         if taken:
-            made = attar.import_set(tmp_path / "set.npz", tmp_path / "out")
+            made = attar.import_set(tmp_path / "set.npz", tmp_path / "out", restart=True)
             assert made.images[1, 2, 3, 4] == (0 if value < 0 else 255)
         else:
             with pytest.raises(ArtefactError, match="Images must lie in"):
@@ -154,6 +219,18 @@ class Bad:
         return print, ("ran",)
 
 
+class Addresses:
+    """Pickled, an array of objects whose addresses are the file's bytes."""
+
+    def __reduce__(self):
+        return np.ndarray, ((1,), Objects(), b"x" * 8)
+
+
+class Objects:
+    def __reduce__(self):
+        return np.dtype, ("O8",)
+
+
 def saved(file, content):
     torch.save(content, file)
     return file
@@ -162,7 +239,11 @@ def saved(file, content):
 ZEROS, TWO = torch.zeros(2, 3, 5, 5), torch.tensor([0, 1])
 UNFIT = {
     "absent": (lambda f: f / "a.pt", "There is no file"),
-    "another kind": (lambda f: f / "a.pkl", "Can't tell the format of"),
+    "absent without a kind": (lambda f: f / "nonexist", "There is no file .*nonexist"),
+    "another kind": (lambda f: _written(f / "a.pkl", b""), "Can't tell the format of"),
+    "objects": (lambda f: saved(f / "a.pt", {"images": np.array([Bad()]), "labels": TWO}), "was refused"),
+    "text": (lambda f: saved(f / "a.pt", {"images": ZEROS, "labels": np.array(["a", "b"])}), "was refused"),
+    "addresses": (lambda f: saved(f / "a.pt", {"images": Addresses(), "labels": TWO}), "holds no images with labels"),
     "code": (lambda f: saved(f / "a.pt", {"data": Bad()}), "was refused: it would run code when loaded"),
     "no torch file": (lambda f: _written(f / "a.pt", b"hello"), "Can't read .* it is damaged"),
     "cut": (lambda f: _written(f / "a.safetensors", b"\x00" * 5), "Can't read"),

@@ -15,6 +15,8 @@ _MODELS = "Models: a folder, or a name on the hub"
 _PROTOTYPES = "Captions and prototypes"
 _GENERATION = "Generation"
 _WHERE = "Where to run"
+_ALLOWED = ("--allow-download", "--allow-offload", "--allow-remote-text")
+_FLAGS = ("--", "--json", "--restart", "--skip-corrupt", *_ALLOWED)  # options without a value
 
 
 def edits(
@@ -113,7 +115,7 @@ def edits(
     limit: Limit = None,
     skip_corrupt: SkipCorrupt = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Do this stage, and all that follow from it, afresh.")
+        bool, typer.Option("--restart", help="Do this stage afresh; run: from what would be refused.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -189,9 +191,23 @@ def _name_next(stage: str, stages: Sequence[Any], out: Path) -> None:
     import sys
 
     if stage in stages[:-1]:
+        following = stages[stages.index(stage) + 1]
         words = [word for word in sys.argv[1:] if word != "--restart"]
-        words[words.index(stage)] = stages[stages.index(stage) + 1]
-        print(f"Next: attar {shlex.join(words)}", file=sys.stderr)
+        place = _place_of(stage, words)
+        told = ["edits", following, "..."] if place is None else [*words[:place], following, *words[place + 1 :]]
+        print(f"Next: attar {shlex.join(told)}", file=sys.stderr)
     else:
         told = [str(out), "--test", "TEST_IMAGES", "--student", "resnetap10", "--protocol", "hard-minimax"]
         print(f"Next: attar evaluate {shlex.join(told)}", file=sys.stderr)
+
+
+def _place_of(stage: str, words: Sequence[str]) -> int | None:
+    """Where the stage stands among the words of this command: where no option before it takes the word for its value.
+
+    None where attar was not started by such a command.
+    """
+    for place, word in enumerate(words):
+        before = words[place - 1] if place else ""
+        if word == stage and (not before.startswith("-") or before in _FLAGS):
+            return place
+    return None

@@ -12,8 +12,10 @@ from attar.cli.options import Json
 
 def import_set(
     path: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="What was published.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The set to write; an older one there is replaced.")],
-    mean: Annotated[str | None, typer.Option(help="What images were normalised with, e.g. .49,.48,.45.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The set to write.")],
+    mean: Annotated[
+        str | None, typer.Option(help="What images in 0..1 were normalised with, e.g. .49,.48,.45.")
+    ] = None,
     std: Annotated[str | None, typer.Option(help="Three numbers.")] = None,
     labels: Annotated[Path | None, typer.Option(help="The labels' file; default: the one beside images*.pt.")] = None,
     classes: Annotated[
@@ -22,6 +24,10 @@ def import_set(
     index: Annotated[int, typer.Option(min=0, help="Which of several sets in one file.")] = 0,
     clip: Annotated[bool, typer.Option("--clip", help="Cut off what lies outside of 0..1.")] = False,
     method: Annotated[str, typer.Option(help="What made the set, for tables.")] = "imported",
+    architecture: Annotated[
+        str, typer.Option(metavar="NAME", help="The network it was distilled on, as students are called: convnet3.")
+    ] = "",
+    restart: Annotated[bool, typer.Option("--restart", help="Replace a set that is there.")] = False,
     json: Json = False,
 ) -> None:
     """Turn a published distilled set into one of attar's, to show, evaluate, audit or refine.
@@ -48,9 +54,17 @@ def import_set(
         index=index,
         clip=clip,
         method=method,
+        architecture=architecture,
+        restart=restart,
     )
     side = made.manifest.image_side
     about = f"{len(made)} images of {len(made.classes)} classes, {side} x {side} pixels"
+    if "clipped" in made.manifest.scores:
+        print(f"Clipped: {made.manifest.scores['clipped']:.1%} of the numbers lay outside of 0..1.", file=sys.stderr)
+    if classes is None and not path.is_dir():
+        print(
+            "Classes are called by their numbers; --classes names them, as test images and models do.", file=sys.stderr
+        )
     print(f"{out}: {about}; look at {out / 'preview.png'}", file=sys.stderr)
     print(f"Next: attar evaluate {shlex.quote(str(out))} --test TEST_IMAGES --backbone NAME", file=sys.stderr)
     if json:

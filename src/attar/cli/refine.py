@@ -30,7 +30,10 @@ def refine(
         str | None, typer.Option(help=f"Another autoencoder for it ({_DIT_VAE} for the default model).")
     ] = None,
     label_map: Annotated[
-        Path | None, typer.Option(help="A file that says which of the model's classes a class is.")
+        Path | None,
+        typer.Option(
+            help='Which of the model\'s classes a class is: JSON {"folder": 134 or name}, or lines folder,134.'
+        ),
     ] = None,
     preset: Annotated[str, typer.Option(help="attar, paper or fast (20 steps).", rich_help_panel=_SETTINGS)] = "attar",
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,

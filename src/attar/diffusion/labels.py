@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from attar.errors import SettingsError
+from attar.errors import SettingsError, nearest
 
+_FEW = 20  # classes that are listed where one is not among them
 _LAYOUTS = 'Give JSON {"folder": index, WordNet id or name}, or lines folder,index.'
 
 LabelMap = Mapping[str, int | str]
@@ -54,8 +55,12 @@ class Labels:
         raise self._unknown(names[-1])
 
     def indices(self, classes: Sequence[str], titles: Sequence[str], label_map: LabelMap | None = None) -> list[int]:
-        """The index of each class, by what `label_map` says of it, else by its folder's name, else by its title."""
+        """The index of each class, by what `label_map` says of it, else by its folder's name, else by its title.
+
+        Raises SettingsError as `index`, `at` and `check_map`.
+        """
         label_map = label_map or {}
+        check_map(label_map, classes)
         return [
             self.at(label_map[name]) if name in label_map else self.index(name, title)
             for name, title in zip(classes, titles, strict=True)
@@ -73,12 +78,14 @@ class Labels:
 
     def _unknown(self, name: str) -> SettingsError:
         kind = "ImageNet classes" if self.wnids else "classes"
-        spelt = {_normalised(name): name for names in self.names for name in names}
-        closest = difflib.get_close_matches(_normalised(name), spelt, n=3, cutoff=0.0)
-        return SettingsError(
-            f'Label "{name}" is not one of the {len(self.names)} {kind} this model knows.',
-            f"Closest: {', '.join(spelt[each] for each in closest)}.",
-        )
+        if len(self.names) <= _FEW:
+            hint = f"It knows {', '.join(names[0] for names in self.names)}."
+        else:
+            spelt = {_normalised(name): name for names in self.names for name in names}
+            closest = difflib.get_close_matches(_normalised(name), spelt, n=3, cutoff=0.0)
+            hint = f"Closest: {', '.join(spelt[each] for each in closest)}."
+        message = f'Label "{name}" is not one of the {len(self.names)} {kind} this model knows.'
+        return SettingsError(message, f"{hint} A --label-map FILE says which is meant.")
 
     def at(self, value: int | str) -> int:
         """What a label map says: an index, or a name of a class; SettingsError for any that there isn't."""
@@ -97,6 +104,14 @@ def imagenet() -> Labels:
     info = ImageNetInfo("imagenet-1k")
     described = [info.index_to_description(index) for index in range(info.num_classes())]
     return Labels(tuple(_listed(text) for text in described), tuple(info.label_names()))
+
+
+def is_imagenet(known: Labels) -> bool:
+    """Whether classes are ImageNet's 1000 in its order: the first name of most is one that ImageNet has for it."""
+    table = imagenet().names
+    pairs = zip(known.names, table, strict=False)
+    same = sum(_normalised(own[0]) in map(_normalised, names) for own, names in pairs if own)
+    return len(known.names) == len(table) and same > len(table) / 2
 
 
 def imagenet_index(name: str) -> int:
@@ -122,8 +137,10 @@ def names_of(name: str) -> tuple[str, ...]:
         return (name.replace("_", " "),)
 
 
-def own_labels(listed: Mapping[str, str]) -> Labels:
-    """The classes of an `id2label`, {"0": "name, other name", ...}; ValueError where its numbers have gaps."""
+def own_labels(listed: object) -> Labels:
+    """The classes of an `id2label`, {"0": "name, other name", ...}; ValueError for gaps and for what isn't so."""
+    if not isinstance(listed, Mapping) or not all(isinstance(names, str) for names in listed.values()):
+        raise ValueError('it isn\'t {"0": "name, other name", ...}')
     numbers = sorted(listed, key=int)
     if [int(number) for number in numbers] != list(range(len(numbers))):
         raise ValueError("its classes aren't numbered 0, 1, 2, ...")
@@ -136,10 +153,18 @@ def read_label_map(file: Path) -> dict[str, int | str]:
         text = file.read_text("utf-8-sig")
         content = json.loads(text) if file.suffix.lower() == ".json" else dict(_lines(text))
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise SettingsError(f"can't read the label map {file}: {error}", _LAYOUTS) from error
+        what = "it isn't JSON" if isinstance(error, json.JSONDecodeError) else error
+        raise SettingsError(f"can't read the label map {file}: {what}", _LAYOUTS) from error
     if not isinstance(content, dict) or not all(type(value) in (int, str) for value in content.values()):
         raise SettingsError(f"{file} has none of the layouts of a label map", _LAYOUTS)
     return content
+
+
+def check_map(label_map: LabelMap, classes: Sequence[str]) -> None:
+    """SettingsError where a label map tells of what is no class: a misspelt line of it would do nothing."""
+    unknown = next((name for name in label_map if name not in classes), None)
+    if unknown is not None:
+        raise SettingsError(f"the label map names {unknown!r}, which is no class of the set", nearest(unknown, classes))
 
 
 def _lines(text: str) -> list[tuple[str, int | str]]:

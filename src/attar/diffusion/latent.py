@@ -63,7 +63,7 @@ class LatentDiffusion(abc.ABC):
 
     @abc.abstractmethod
     def conditions(self, classes: Sequence[str], titles: Sequence[str]) -> list[int | str]:
-        """What the network is told to draw each class; SettingsError for classes that it doesn't know."""
+        """What the network is told to draw each class; SettingsError for classes unknown to it or to the set."""
 
     @abc.abstractmethod
     def _network(
@@ -144,6 +144,7 @@ class StableDiffusion(LatentDiffusion):
         return ""
 
     def conditions(self, classes: Sequence[str], titles: Sequence[str]) -> list[int | str]:
+        labels.check_map(self.label_map, classes)
         return [f"a photo of a {self._word(name, title)}" for name, title in zip(classes, titles, strict=True)]
 
     def _word(self, name: str, title: str) -> str:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from attar.devices import pick_device
 from attar.diffusion import labels, placement, stock
 from attar.diffusion.latent import DiT, LatentDiffusion, Prediction, StableDiffusion
-from attar.errors import BackboneError, SettingsError
+from attar.errors import BackboneError
 
 __all__ = ["LatentDiffusion", "Prediction", "open_diffusion"]
 
 _WHO = "DIVER"
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def open_diffusion(
@@ -45,18 +43,20 @@ def open_diffusion(
     diffusers = stock.library("diffusers", _WHO)
     stock.library("transformers", _WHO)
     place = pick_device(device)
-    dtype = _dtype(precision, place)
+    dtype = placement.pick_precision(precision, place)
     mapped = {} if label_map is None else labels.read_label_map(label_map)
-    index = stock.pipeline_index(name, absent=_absent, allow_download=allow_download)
+    index = stock.pipeline_index(name, absent=_absent_model, allow_download=allow_download)
     kind = str(index.get("_class_name"))
-    options: dict[str, Any] = {"absent": _absent, "allow_download": allow_download, "torch_dtype": dtype}
-    parts = {} if vae is None else {"vae": stock.load(diffusers.AutoencoderKL, vae, **options)}
+    options: dict[str, Any] = {"allow_download": allow_download, "torch_dtype": dtype}
+    parts: dict[str, Any] = {"absent": _absent_model, **options}
+    if vae is not None:
+        parts["vae"] = stock.load(diffusers.AutoencoderKL, vae, absent=_absent_vae, **options)
     if kind == "DiTPipeline":
-        pipeline = stock.load(diffusers.DiTPipeline, name, **options, **parts)
+        pipeline = stock.load(diffusers.DiTPipeline, name, id2label={}, **parts)  # `_known` reads the names
         network = pipeline.transformer
     elif kind == "StableDiffusionPipeline":
         unsafe: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
-        pipeline = stock.load(diffusers.StableDiffusionPipeline, name, **options, **parts, **unsafe)
+        pipeline = stock.load(diffusers.StableDiffusionPipeline, name, **parts, **unsafe)
         network = pipeline.unet
     else:
         message = f"{name!r} is a {kind}, and attar knows DiTPipeline and StableDiffusionPipeline"
@@ -83,17 +83,17 @@ def open_diffusion(
     return DiT(**common, known=_known(name, network, index))
 
 
-def _absent(name: str) -> BackboneError:
+def _absent_model(name: str) -> BackboneError:
+    return _absent(name, "--model")
+
+
+def _absent_vae(name: str) -> BackboneError:
+    return _absent(name, "--vae")
+
+
+def _absent(name: str, option: str) -> BackboneError:
     message = f'DIVER needs the diffusion weights "{name}"; they are not on this machine.'
-    return BackboneError(message, "Pass --model PATH or --allow-download.")
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        precision = "fp32" if device.type == "cpu" else "fp16"
-    if precision not in _DTYPES:
-        raise SettingsError(f"unknown precision {precision!r}", f"Use auto, {', '.join(_DTYPES)}.")
-    return _DTYPES[precision]
+    return BackboneError(message, f"Pass {option} PATH or --allow-download.")
 
 
 def _check_fit(name: str, network: Any, vae: Any) -> None:
@@ -130,13 +130,13 @@ def _fingerprint(name: str, vae: str | None, pipeline: Any) -> str:
 
 
 def _known(name: str, network: Any, index: dict[str, Any]) -> labels.Labels:
-    """The classes that a DiT was trained with: those its folder lists, or ImageNet's where there are 1000."""
+    """The classes that a DiT was trained with: those its folder lists, or ImageNet's where these are its 1000."""
     count = network.config.num_embeds_ada_norm
     rows = network.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.num_embeddings
     if rows <= count:
         message = f"{name!r} has no embedding for images without a class, which guidance needs"
         raise BackboneError(message, "Use a model that was trained with dropped labels.")
-    if count == len(labels.imagenet().names):
+    if count == len(labels.imagenet().names) and not index.get("id2label"):
         return labels.imagenet()
     try:
         known = labels.own_labels(index.get("id2label") or {})
@@ -145,4 +145,4 @@ def _known(name: str, network: Any, index: dict[str, Any]) -> labels.Labels:
     if len(known.names) != count:
         message = f"{name!r} knows {count} classes, and the id2label of its model_index.json names {len(known.names)}"
         raise BackboneError(message, 'Write id2label there: {"0": "name, other name", ...}.')
-    return known
+    return labels.imagenet() if labels.is_imagenet(known) else known

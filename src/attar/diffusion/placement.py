@@ -1,4 +1,4 @@
-"""Where a pipeline's weights lie while it works: on the GPU, there in turns, or layer by layer."""
+"""Where a pipeline's weights lie while it works, and in which type: on the GPU, there in turns, or layer by layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,20 @@ Offload = Literal["none", "model", "sequential"]
 
 _ROOM = 1.3e9 / 256**2  # bytes a pixel for activations beside weights that stay: diver.md 7 asks for 3 GB at 256 x 256
 _LEAST_ROOM = 0.28e9  # where the parts take turns: edits.md 10 asks for 2 GB where the largest has 1.72
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _WORDS = {"none": "resident on", "model": "one part at a time on", "sequential": "layer by layer on"}
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Type of the weights for "fp32", "fp16", "bf16" or "auto": fp16 on an accelerator, fp32 on a CPU.
+
+    Raises SettingsError for other names.
+    """
+    if name == "auto":
+        name = "fp32" if device.type == "cpu" else "fp16"
+    if name not in _DTYPES:
+        raise SettingsError(f"unknown precision {name!r}", f"Use auto, {', '.join(_DTYPES)}.")
+    return _DTYPES[name]
 
 
 def place(pipeline: Any, device: torch.device, *, memory: int | None, offload: str) -> str:

@@ -61,6 +61,7 @@ def load(
     folder = folder_of(name)
     is_own = Path(name).is_dir()
     if folder is not None:
+        _check_code(folder)
         _check_index(folder)
         try:
             with quiet():
@@ -97,13 +98,23 @@ def pipeline_index(name: str, *, absent: Callable[[str], AttarError], allow_down
     return read_json(folder / _INDEX)
 
 
+def _check_code(folder: Path) -> None:
+    """BackboneError where a model's folder holds Python: diffusers before 0.38 runs a part's diffusers.py unasked."""
+    parts = folder.glob("*/*")  # of folders that are links too, which `rglob` doesn't follow
+    code = next((file for file in (*parts, *folder.rglob("*")) if file.suffix.lower() == ".py"), None)
+    if code is not None:
+        message = f"{code} is code of the model's own, which is never run"
+        raise BackboneError(message, "Use a model without Python files, or a copy of its folder without them.")
+
+
 def _check_index(folder: Path) -> None:
     """BackboneError where a pipeline's index names a part that is no class of diffusers or transformers."""
     file = folder / _INDEX
     if not file.is_file():
         return
     for part, value in read_json(file).items():
-        is_part = isinstance(value, list) and not part.startswith("_")
+        is_setting = part.startswith("_") or part == "id2label"  # diffusers takes all other lists for parts
+        is_part = isinstance(value, list) and any(isinstance(each, str) for each in value) and not is_setting
         if is_part and not (len(value) == 2 and value[0] in _LIBRARIES):
             message = f"{file} names code of its own for {part!r}, which is never run"
             raise BackboneError(message, "Use a model whose parts are classes of diffusers and transformers.")

@@ -31,7 +31,31 @@ _NUMBERS: list[Any] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "u1", "i1", "i2", "i4", "i8")),
+]
+
+
+class _Array:
+    """What a .pt file holds of a NumPy array, read as plain numbers.
+
+    It stands in for NumPy's own types, which would take a file's bytes for addresses of objects where they are told so.
+    """
+
+    content: np.ndarray | None = None
+
+    def __init__(self, *_: object) -> None:
+        """Called as NumPy's `_reconstruct`, with nothing yet."""
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], np.dtype, bool, bytes]) -> None:
+        _, shape, dtype, by_columns, content = state
+        if dtype.kind not in "fiu":
+            raise ValueError(f"it holds an array of type {dtype}")
+        self.content = np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C")
+
+
+_ARRAYS: list[Any] = [
+    (_Array, name)
+    for name in ("numpy.ndarray", "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 ]
 
 # What NumPy, zipfile, safetensors and torch raise for files that something has altered.
@@ -57,12 +81,12 @@ _DAMAGED = (
 def read_arrays(file: Path, labels: Path | None = None, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(images, labels) as a file holds them; `index` picks one of several sets in a file of DC's family.
 
-    Where the file is a tensor alone, its labels are in the file `labels`, by default the one beside it whose name has
-    "labels" for "images". Raises ArtefactError for a file that is missing, damaged, of another layout, or would run
-    code.
+    Where the file is a tensor or an array alone, its labels are in the file `labels`, by default the one beside it
+    whose name has "labels" for "images". Raises ArtefactError for a file that is missing, damaged, of another layout,
+    or would run code.
     """
     content = _content(file)
-    if isinstance(content, Tensor):
+    if _is_plain(content):
         parts = [content, _content(_beside(file) if labels is None else labels)]
     elif isinstance(content, Mapping) and "data" in content:
         parts = _entry(file, content["data"], index)
@@ -91,12 +115,12 @@ def _beside(file: Path) -> Path:
 
 
 def _content(file: Path) -> Any:
-    """A tensor, or a dictionary of tensors, arrays or lists."""
+    """A tensor or an array, or a dictionary of tensors, arrays or lists."""
     readers: dict[str, Callable[[Path], Any]] = {".safetensors": load_file, ".npz": _npz, ".pt": _torch, ".pth": _torch}
-    if file.suffix not in readers:
-        raise ArtefactError(f"can't tell the format of {file}", _FORMATS)
     if not file.is_file():
         raise ArtefactError(f"there is no file {file}", "Check the path.")
+    if file.suffix not in readers:
+        raise ArtefactError(f"can't tell the format of {file}", _FORMATS)
     try:
         return readers[file.suffix](file)
     except pickle.UnpicklingError as error:
@@ -109,7 +133,7 @@ def _content(file: Path) -> Any:
 
 
 def _torch(file: Path) -> Any:
-    with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
+    with warnings.catch_warnings(), torch.serialization.safe_globals([*_NUMBERS, *_ARRAYS]):
         warnings.simplefilter("ignore")  # torch warns of pickles that it didn't write itself, and reads them
         return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -126,10 +150,13 @@ def _is_plain(part: Any) -> bool:
     """An array, or a tensor that can be one: not sparse, quantised or without content (on the device "meta")."""
     if isinstance(part, Tensor):
         return part.layout == torch.strided and part.device.type == "cpu" and not part.is_quantized
-    return isinstance(part, np.ndarray)
+    return isinstance(part, np.ndarray) or (isinstance(part, _Array) and part.content is not None)
 
 
-def _array(part: Tensor | np.ndarray) -> np.ndarray:
+def _array(part: Any) -> np.ndarray:
+    """The numbers of what `_is_plain`."""
     if isinstance(part, np.ndarray):
         return part
+    if isinstance(part, _Array):
+        return np.asarray(part.content)
     return (part.float() if part.is_floating_point() else part).detach().numpy()

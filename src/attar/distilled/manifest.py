@@ -20,7 +20,7 @@ class Origin(BaseModel):
     fingerprint: str
     licence: str = "unknown"
     architecture: str = ""
-    """Of a network that attar squeezed: what it is called as a student."""
+    """Of a network that attar squeezed, or that an imported set was distilled on: what it is called as a student."""
 
     def is_of(self, architecture: str) -> bool:
         """Whether it is a network of that architecture, by the names that students have."""

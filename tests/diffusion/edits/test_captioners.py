@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -203,6 +204,18 @@ def test_loading_and_writing_stay_silent(blip: Path, llava: Path, capfd, monkeyp
 def test_weights_that_are_not_here_are_refused():
     with pytest.raises(BackboneError, match=r'EDITS needs "Salesforce/blip-image-captioning-base" \(captioner\)'):
         open_captioner("blip", device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["blip", "llava"])
+def test_a_captioner_that_names_code_of_its_own_is_refused_and_nothing_is_asked(tmp_path: Path, monkeypatch, kind: str):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *told: asked.append(told) or "n")
+    own = {"auto_map": {"AutoProcessor": "nobody/own--own.Own", "AutoConfig": "nobody/own--own.Own"}}
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_text(json.dumps({"model_type": "own", "processor_class": "Own", **own}))
+    with pytest.raises(BackboneError, match="Can't load"):
+        open_captioner(kind, model=str(tmp_path), device="cpu")
+    assert not asked
 
 
 def test_an_unknown_captioner_is_refused():

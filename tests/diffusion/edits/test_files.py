@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attar.diffusion.edits.files import EditsFiles, content, read_json
+from attar.diffusion.edits.files import EditsFiles, content, drop_cut_line, read_json
 from attar.errors import FileError, SettingsError
 from attar.files import write_text
 
@@ -52,7 +52,7 @@ def test_a_run_that_did_nothing_yet_takes_other_settings(files):
     files.open_record("fuse", {"temperature": 0.5})
 
 
-@pytest.mark.parametrize("cut", range(1, 20))
+@pytest.mark.parametrize("cut", range(2, 20))
 def test_a_line_that_a_kill_has_cut_costs_its_part_alone(files, cut: int):
     made(files, part="tench")
     made(files, part="church")
@@ -62,6 +62,37 @@ def test_a_line_that_a_kill_has_cut_costs_its_part_alone(files, cut: int):
     assert record.is_done("tench", "abc") and not record.is_done("church", "abc")
     record.keep("church", "abc")
     assert files.open_record("fuse", {}).is_done("church", "abc")
+
+
+def test_a_last_line_that_lacks_its_end_alone_is_kept(tmp_path):
+    file = tmp_path / "lines.jsonl"
+    file.write_bytes('{"a": 1}\n{"a": "né"}'.encode())
+    assert drop_cut_line(file) == '{"a": 1}\n{"a": "né"}\n' == file.read_text("utf-8")
+
+
+def test_a_cut_through_a_letter_costs_its_line_alone(tmp_path):
+    file = tmp_path / "lines.jsonl"
+    file.write_bytes('{"a": 1}\n{"a": "né'.encode()[:-1])
+    assert drop_cut_line(file) == '{"a": 1}\n' == file.read_text("utf-8")
+    file.write_bytes(b"\xff\n")
+    with pytest.raises(FileError, match="Can't read"):
+        drop_cut_line(file)
+
+
+def test_seconds_are_summed_over_sessions(files):
+    files.open_record("generate", {}).keep("a/0.png", "x", seconds=1.5)
+    again = files.open_record("generate", {})
+    again.keep("a/1.png", "y", seconds=2.25)
+    assert again.seconds(["a/0.png", "a/1.png"]) == 3.75
+
+
+def test_captions_that_no_record_claims_are_a_persons_own(files):
+    write_text(files.captions, "{}")
+    files.forget_from("caption")
+    assert files.captions.is_file()
+    made(files, "caption")
+    files.forget_from("caption", captions=False)
+    assert files.captions.is_file() and not files.record("caption").exists()
 
 
 def test_a_damaged_record_is_one_sentence(files):

@@ -56,9 +56,6 @@ def test_the_request_holds_the_captions_and_is_repeatable(tmp_path):
         (says(None, refusal="I can't help"), "the model refused"),
         (says("half a sen", finish="content_filter"), "the model's content filter stopped it"),
         (fails(400, "content_filter"), "the model's content filter stopped it"),
-        (says(""), "the model gave an empty answer"),
-        (says(" \n"), "the model gave an empty answer"),
-        (says(None), "the model gave an empty answer"),
     ],
 )
 def test_a_refusal_is_an_answer_and_is_kept_too(tmp_path, reply, reason: str):
@@ -66,6 +63,24 @@ def test_a_refusal_is_an_answer_and_is_kept_too(tmp_path, reply, reason: str):
         assert opened(stub, tmp_path).merge(CAPTIONS, "beagle") == Answer("", reason)
         assert opened(stub, tmp_path).merge(CAPTIONS, "beagle") == Answer("", reason)
         assert stub.calls == 1
+
+
+@pytest.mark.parametrize("text", ["", " \n", None])
+def test_an_empty_answer_is_asked_for_again_by_the_next_run(tmp_path, text: str | None):
+    with serving(says(text), says("A beagle.")) as stub:
+        model = opened(stub, tmp_path)
+        assert model.merge(CAPTIONS, "beagle") == Answer("", "the model gave an empty answer")
+        assert model.merge(CAPTIONS, "beagle").refused and stub.calls == 1
+        assert opened(stub, tmp_path).merge(CAPTIONS, "beagle") == Answer("A beagle.")
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(401, "variable TEXT_KEY"), (403, "variable TEXT_KEY"), (404, "the model 'm' (llm_model)")]
+)
+def test_a_wrong_key_or_model_is_named(tmp_path, status: int, hint: str):
+    with serving(fails(status)) as stub, pytest.raises(SettingsError) as failed:
+        opened(stub, tmp_path).merge(CAPTIONS, "beagle")
+    assert hint in str(failed.value).split("\n")[1]
 
 
 def test_an_empty_refusal_is_none(tmp_path):

@@ -25,7 +25,8 @@ def test_presets_hold_the_settings_of_the_authors(preset: str):
 def test_every_setting_decides_some_stage(preset: str):
     chosen = choose_edits(preset)
     decided = {name for stage in STAGES for name in chosen.of(stage)}
-    assert EditsSettings.model_fields.keys() - decided == {"llm_key"}  # where a key is found decides nothing
+    # where a key is found decides nothing, and clusters decide the number of prototypes
+    assert EditsSettings.model_fields.keys() - decided == {"llm_key", "clusters"} and "prototypes" in decided
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path):

@@ -16,8 +16,8 @@ from jaxtyping import UInt8
 
 from attar.devices import free_bytes, pick_device
 from attar.diffusion import stock
+from attar.diffusion.edits.absent import absent
 from attar.diffusion.edits.captions import template
-from attar.diffusion.edits.image_prototypes import absent
 from attar.errors import SettingsError, nearest
 from attar.files import digest
 
@@ -74,9 +74,10 @@ def open_captioner(
         return _Template()
     if kind not in CAPTIONERS:
         raise SettingsError(f"there is no captioner {kind!r}", nearest(kind, CAPTIONERS))
-    name, place = model or _MODELS[kind], pick_device(device)
+    name, place = weights_of(kind, model) or kind, pick_device(device)
     library = stock.library("transformers", f"the captioner {kind}")
     asked: dict[str, Any] = {"absent": absent("captioner"), "allow_download": allow_download}
+    asked["trust_remote_code"] = False  # else transformers asks on the terminal whether to run a model's own code
     processor = stock.load(library.AutoProcessor, name, **asked)
     if kind == "blip":
         network = stock.load(library.BlipForConditionalGeneration, name, **asked).float().to(place)
@@ -88,6 +89,11 @@ def open_captioner(
     if fits:
         network = network.to(place)
     return _Llava(network.eval(), processor, _REQUESTS[topic], _fingerprint(name, _REQUESTS[topic]))
+
+
+def weights_of(kind: str, model: str | None = None) -> str | None:
+    """The folder, or the name on the hub, of what the captioner `kind` loads; None for one without weights."""
+    return (model or _MODELS[kind]) if kind in _MODELS else None
 
 
 @final

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from attar.devices import pick_device
 from attar.diffusion import stock
+from attar.diffusion.edits.absent import absent
 from attar.diffusion.edits.captions import PROMPT_TOKENS
-from attar.diffusion.edits.image_prototypes import absent
 
 DEFAULT = "openai/clip-vit-base-patch32"
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own

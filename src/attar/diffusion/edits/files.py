@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attar.diffusion.edits.settings import STAGES, Stage
 from attar.errors import FileError, SettingsError
-from attar.files import append_line, make_folder, sha256, sweep, write_text
+from attar.files import append_line, make_folder, sha256, sweep, write_bytes
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,23 @@ class EditsFiles:
         record.refuse_other_settings(settings)
         return record
 
-    def forget_from(self, stage: Stage) -> None:
+    def forget_from(self, stage: Stage, *, captions: bool = True) -> None:
         """Delete what `stage` and those after it made; what a language model answered stays, and features do.
 
-        Features carry a hash of what they were made of.
+        Features carry a hash of what they were made of. Captions stay where no record says that attar made them, or
+        where `captions` is not set: they may be a person's own.
         """
         made: dict[Stage, str] = {"fuse": "clusters", "prototypes": "prototypes", "generate": "images"}
         for late in reversed(STAGES[STAGES.index(stage) :]):  # a kill leaves no stage whose input is gone
+            if late == "caption" and captions and self.record(late).is_file():
+                self.captions.unlink(missing_ok=True)  # before the record, without which they would seem a person's
             self.record(late).unlink(missing_ok=True)
-            if late == "caption":
-                self.captions.unlink(missing_ok=True)
-            elif (self.folder / made[late]).is_dir():
+            if late in made and (self.folder / made[late]).is_dir():
                 shutil.rmtree(self.folder / made[late])
+
+
+class DoneOtherwiseError(SettingsError):
+    """A stage was done with other settings, or of another input."""
 
 
 class Record:
@@ -91,23 +96,36 @@ class Record:
     def __init__(self, file: Path):
         self.settings: dict[str, Any] = {}
         self._inputs: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
         self._file = file
         for line in _whole_lines(file):
             if "settings" in line:
                 self.settings |= line["settings"]
             else:
-                self._inputs[line["part"]] = line["inputs"]
+                self._note(line)
         self._unwritten: dict[str, Any] = {}
+
+    def __contains__(self, part: str) -> bool:
+        """Whether `part` was made, of whatever."""
+        return part in self._inputs
+
+    def seconds(self, parts: Iterable[str]) -> float:
+        """What `parts` took, those of earlier sessions included."""
+        return sum(self._seconds[part] for part in parts)
 
     def refuse_other_settings(self, settings: Mapping[str, Any]) -> None:
         """Take `settings` for this stage's, beside those it has; SettingsError where some differ."""
+        changes = self.changes(settings)
+        if changes:
+            raise self._refusal(f"other settings: {changes}")
+        self._unwritten |= {name: value for name, value in settings.items() if name not in self.settings}
+        self.settings = {**self.settings, **settings}
+
+    def changes(self, settings: Mapping[str, Any]) -> str:
+        """How `settings` differ from those it has, in words: "seed 1 -> 2"; nothing where they don't."""
         known = self.settings
         differing = sorted(name for name in settings if name in known and known[name] != settings[name])
-        if differing:
-            changes = ", ".join(f"{name} {known[name]!r} -> {settings[name]!r}" for name in differing)
-            raise self._refusal(f"other settings: {changes}")
-        self._unwritten |= {name: value for name, value in settings.items() if name not in known}
-        self.settings = {**known, **settings}
+        return ", ".join(f"{name} {known[name]!r} -> {settings[name]!r}" for name in differing)
 
     def is_done(self, part: str, inputs: str, *files: Path) -> bool:
         """Whether `part` was made of `inputs` (a hash) and its files are there; SettingsError where of others."""
@@ -123,11 +141,16 @@ class Record:
         if self._unwritten:  # not before something is done: a run that failed at once is free to change them
             append_line(self._file, json.dumps({"settings": self._unwritten}))
             self._unwritten = {}
-        append_line(self._file, json.dumps({"part": part, "inputs": inputs, **about}))
-        self._inputs[part] = inputs
+        line = {"part": part, "inputs": inputs, **about}
+        append_line(self._file, json.dumps(line))
+        self._note(line)
 
-    def _refusal(self, what: str) -> SettingsError:
-        return SettingsError(
+    def _note(self, line: Mapping[str, Any]) -> None:
+        self._inputs[line["part"]] = line["inputs"]
+        self._seconds[line["part"]] = float(line.get("seconds", 0.0))
+
+    def _refusal(self, what: str) -> DoneOtherwiseError:
+        return DoneOtherwiseError(
             f"{self._file} is of {what}.",
             "Use --restart to make this, and all that follows from it, afresh, or another --out.",
         )
@@ -152,15 +175,28 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def drop_cut_line(file: Path) -> str:
-    """The text of a file of lines, without a last one that a kill has cut: it is taken off, also on the disk."""
+    """The text of a file of JSON lines, without a last one that a kill has cut: it is taken off, also on the disk.
+
+    A last line that only lacks its end gets it. FileError where the file can't be read.
+    """
     try:
-        text = file.read_text(encoding="utf-8")
+        content = file.read_bytes()
+        lines, end, last = content.rpartition(b"\n")  # bytes: the cut may go through a letter
+        whole = content + b"\n" if _is_object(last) else lines + end
+        if last:
+            write_bytes(file, whole)
+        return whole.decode()
     except FileNotFoundError:
         return ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(file, whole)
-    return whole
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"can't read {file}: {error}") from error
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _whole_lines(file: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from attar.diffusion import stock
-from attar.diffusion.edits.image_prototypes import absent
+from attar.diffusion.edits.absent import absent
 from attar.diffusion.edits.settings import EditsSettings
 from attar.errors import BackboneError, SettingsError
 
@@ -59,7 +60,7 @@ class Generator:
         allow_download: bool = False,
     ):
         self._settings = settings
-        self._pipeline = _open(settings, _dtype(precision, device), allow_download)
+        self._pipeline = _open(settings, dtype_of(precision, device), allow_download)
         self.placement = stock.place(self._pipeline, device, memory=memory, offload=offload)
         self.fingerprint = _fingerprint(settings)
         scale = self._pipeline.vae_scale_factor
@@ -131,7 +132,7 @@ def _wrapped(piece: Sequence[int], tokenizer: Any) -> list[int]:
 def _open(settings: EditsSettings, dtype: torch.dtype, allow_download: bool) -> Any:
     """The pipeline, without a filter of images; BackboneError where it isn't here, or another kind of model."""
     diffusers = stock.library("diffusers", "EDITS")
-    _refuse_other_kinds(settings.model)
+    refuse_other_kinds(settings.model)
     options: dict[str, Any] = {"torch_dtype": dtype, "allow_download": allow_download}
     if settings.vae is not None:
         options["vae"] = stock.load(diffusers.AutoencoderKL, settings.vae, absent=absent("VAE"), **options)
@@ -150,11 +151,14 @@ def _open(settings: EditsSettings, dtype: torch.dtype, allow_download: bool) -> 
     return pipeline
 
 
-def _refuse_other_kinds(name: str) -> None:
+def refuse_other_kinds(name: str) -> None:
     """BackboneError where a model on this machine is no Stable Diffusion of the first generations."""
     folder = stock.folder_of(name)
     if folder is None or not (folder / "model_index.json").is_file():
-        return
+        if Path(name).exists():
+            message = f"{name} is no StableDiffusionPipeline, which EDITS needs: it has no model_index.json"
+            raise BackboneError(message, "Pass another --model.")
+        return  # of a name on the hub a part may be here
     kind = stock.read_json(folder / "model_index.json").get("_class_name")
     if kind not in _KINDS:
         raise BackboneError(f"{name} is a {kind}, and EDITS needs a StableDiffusionPipeline", "Pass another --model.")
@@ -186,7 +190,8 @@ def _ddim(config: Any, name: str) -> Any:
     return scheduler
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """What networks work in; SettingsError for an unknown name."""
     if precision == "auto":
         return torch.float32 if device.type == "cpu" else torch.float16
     if precision not in _DTYPES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from attar.diffusion import stock
+from attar.diffusion.edits.absent import absent
 from attar.diffusion.edits.settings import EditsSettings
-from attar.errors import AttarError, BackboneError
 
 Kind = Literal["mean", "medoid", "mean-rescaled"]
 
@@ -88,13 +88,6 @@ def open_coder(settings: EditsSettings, device: torch.device, *, allow_download:
     folder = stock.folder_of(name)
     assert folder is not None  # it was loaded from there
     return Coder(network, side - side % scale, stock.fingerprint(folder / "vae" if where else folder))
-
-
-def absent(role: str) -> Callable[[str], AttarError]:
-    """What to raise where the weights that play `role` aren't on this machine (R1)."""
-    return lambda name: BackboneError(
-        f'EDITS needs "{name}" ({role}); it is not on this machine.', "Pass a path or --allow-download."
-    )
 
 
 def squashed(image: UInt8[np.ndarray, "3 _ _"], side: int) -> UInt8[np.ndarray, "3 {side} {side}"]:

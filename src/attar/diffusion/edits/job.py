@@ -14,12 +14,11 @@ import torch
 
 from attar.devices import pick_device
 from attar.diffusion import stock
+from attar.diffusion.edits.absent import absent
 from attar.diffusion.edits.clip import truncate
 from attar.diffusion.edits.files import EditsFiles
-from attar.diffusion.edits.image_prototypes import absent
 from attar.diffusion.edits.settings import EditsSettings, Stage
 from attar.diffusion.labels import imagenet, names_of
-from attar.errors import SettingsError
 from attar.files import digest, safe_names
 from attar.images.source import ImageSource
 from attar.progress import Progress
@@ -119,26 +118,6 @@ class Job:
             return len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
         return count, lambda text: truncate(tokenizer, text)
-
-    def refuse_few_images(self) -> None:
-        """SettingsError where a class has fewer images than clusters (R4), before anything is computed."""
-        for label, name in enumerate(self.source.classes):
-            if len(self.images(label)) < self.settings.prototypes:
-                raise SettingsError(
-                    f'Class "{name}" has {len(self.images(label))} usable images but IPC is '
-                    f"{self.settings.prototypes}; EDITS needs at least one image per cluster."
-                )
-
-    def refuse_absent_models(self) -> None:
-        """BackboneError for a model that is not on this machine and may not be fetched (R1), before hours of work."""
-        if self.means.allow_download:
-            return
-        needed = {self.settings.model: "diffusion model", self.settings.vae: "VAE"}
-        if self.settings.fuse != "vae":
-            needed[self.settings.clip] = "CLIP"
-        for name, role in needed.items():
-            if name is not None and stock.folder_of(name) is None:
-                raise absent(role)(name)
 
 
 def class_names(name: str, title: str) -> tuple[str, ...]:

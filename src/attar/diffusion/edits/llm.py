@@ -24,6 +24,7 @@ from attar.files import append_line, make_folder, sync
 
 _RETRIES = 3
 _WAIT = 1.0  # seconds before the first retry; they double
+_EMPTY = "the model gave an empty answer"
 _FILTERED = "the model's content filter stopped it"
 _TRANSIENT = (408, 409, 429)  # beside the errors of the server's own, from 500
 
@@ -74,6 +75,7 @@ class LanguageModel:
     ):
         self.model = model
         self.url = url
+        self.key_variable = key_variable
         self.cache = cache
         self.timeout = timeout
         self._host, self._is_local = _host(url)
@@ -92,8 +94,8 @@ class LanguageModel:
     def merge(self, captions: Sequence[str], name: str) -> Answer:
         """One text for captions of photos of a `name`, from the file or from the server.
 
-        A refusal and an empty answer are answers, kept too. SettingsError where the server can't be reached, doesn't
-        answer in time after 3 more tries, or rejects the request.
+        A refusal is an answer, kept too; an empty answer is asked for again by the next run. SettingsError where the
+        server can't be reached, doesn't answer in time after 3 more tries, or rejects the request.
         """
         listed = "\n".join(f"{number}. {caption}" for number, caption in enumerate(captions, start=1))
         task = _TASK.format(count=len(captions), name=name, captions=listed)
@@ -101,10 +103,11 @@ class LanguageModel:
         key = hashlib.sha256(json.dumps([self.model, messages]).encode()).hexdigest()
         if key not in self._answers:
             answer = self._ask(messages)
-            make_folder(self.cache.parent)
-            append_line(self.cache, json.dumps({"key": key, "model": self.model, **asdict(answer)}))
-            sync(self.cache)
             self._answers[key] = answer
+            if answer.refused != _EMPTY:
+                make_folder(self.cache.parent)
+                append_line(self.cache, json.dumps({"key": key, "model": self.model, **asdict(answer)}))
+                sync(self.cache)
         return self._answers[key]
 
     def _ask(self, messages: Sequence[dict[str, str]]) -> Answer:
@@ -119,7 +122,7 @@ class LanguageModel:
                     return self._try(client, messages)
                 except openai.APIError as error:
                     if tries > _RETRIES or not _is_transient(error):
-                        raise self._failed(_reason(error, self.timeout), tries) from error
+                        raise self._failed(_reason(error, self.timeout), tries, self._hint(error)) from error
                 time.sleep(_WAIT * 2 ** (tries - 1))
         raise AssertionError  # the loop ends by itself
 
@@ -136,11 +139,20 @@ class LanguageModel:
             raise self._failed("answered with something that is no chat completion", 1)
         return answer
 
-    def _failed(self, what: str, tries: int) -> SettingsError:
+    def _failed(self, what: str, tries: int, hint: str | None = None) -> SettingsError:
         return SettingsError(
             f"the text writer at {self._host} {what} ({tries} {'try' if tries == 1 else 'tries'})",
-            f"Finished texts are kept in {self.cache}: run the same command again, or use --text-proto medoid.",
+            hint or f"Finished texts are kept in {self.cache}: run the same command again, or use --text-proto medoid.",
         )
+
+    def _hint(self, error: Any) -> str | None:
+        """What to mend where trying again is of no use."""
+        status = getattr(error, "status_code", None)
+        if status in (401, 403):
+            return f"Check the key in the environment variable {self.key_variable}."
+        if status == 404:
+            return f"Check the model {self.model!r} (llm_model) and the path of the address (llm_url)."
+        return None
 
 
 def _host(url: str) -> tuple[str, bool]:
@@ -172,7 +184,7 @@ def _read_answer(body: str) -> Answer | None:
         case {"choices": [{"message": {"content": str(text)}}, *_]} if text.strip():
             return Answer(text.strip())
         case {"choices": [{"message": {"content": str() | None}}, *_]}:
-            return Answer("", "the model gave an empty answer")
+            return Answer("", _EMPTY)
     return None
 
 
@@ -192,11 +204,9 @@ def _reason(error: Any, timeout: float) -> str:
 
 def _read_cache(file: Path) -> dict[str, Answer]:
     """The answers of earlier runs, but for a last line that a kill has cut."""
-    try:
-        whole = drop_cut_line(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"can't read {file}: {error}") from error
-    return dict(_parse(line, f"line {number} of {file}") for number, line in enumerate(whole.split("\n")[:-1], start=1))
+    lines = drop_cut_line(file).split("\n")[:-1]
+    parsed = (_parse(line, f"line {number} of {file}") for number, line in enumerate(lines, start=1))
+    return {key: answer for key, answer in parsed if answer.refused != _EMPTY}
 
 
 def _parse(line: str, place: str) -> tuple[str, Answer]:

@@ -99,7 +99,7 @@ _DECIDES: dict[Stage, tuple[str, ...]] = {
     "caption": ("method", "captioner", "captioner_model", "caption_fallback", "model", "long_prompts"),
     "fuse": (
         *("fuse", "clip", "temperature", "normalise", "vae_sample", "model", "vae", "vae_side"),
-        *("clusters", "algorithm", "outliers", "seed"),
+        *("prototypes", "algorithm", "outliers", "seed"),
     ),
     "prototypes": (
         *("image_proto", "k_image", "text_proto", "k_text", "model", "vae", "vae_side", "long_prompts"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attar.diffusion.edits.captioners import Captioner, open_captioner
-from attar.diffusion.edits.captions import captions_of, clean_caption, read_captions
+from attar.diffusion.edits.captions import captions_of, clean_caption, read_captions, write_captions
 from attar.diffusion.edits.files import Record, drop_cut_line
 from attar.diffusion.edits.job import Job
 from attar.errors import FileError
@@ -17,15 +17,16 @@ _AT_ONCE = 64  # images that a captioner is given at once, and that a kill can c
 
 def make_captions(job: Job) -> None:
     """captions.jsonl: what the captioner, or the user's file, says of each image, as a prompt can hold it."""
-    file, settings = job.files.captions, job.settings
-    if settings.captioner == "none" or (settings.captioner == "file" and job.captions is None):
-        return  # none are used, or captions.jsonl is the user's own
+    file = job.files.captions
+    if not makes_captions(job):
+        if job.settings.captioner == "file" and job.files.record("caption").is_file():
+            job.files.open_record("caption", {"captioner": "file"})  # refuses where a network wrote captions.jsonl
+        return
     record = job.files.open_record("caption", job.asked("caption"))
-    drop_cut_line(file)
-    known = read_captions(file) if file.is_file() else {}
-    given = _given(job)
+    given, parts = given_captions(job), _parts(job)
+    known = _kept(job, record, parts)
     captioner: Captioner | None = None
-    changed, parts = 0, _parts(job)
+    changed = 0
     for done, (label, part) in enumerate(parts, start=1):
         keys, names = job.keys(part), job.names[label]
         told = None if given is None else [given[key] for key in keys]
@@ -49,7 +50,31 @@ def make_captions(job: Job) -> None:
         job.progress.note(f"{changed} captions were shortened, or now name their class: see {file}.")
 
 
-def _given(job: Job) -> dict[str, str] | None:
+def makes_captions(job: Job) -> bool:
+    """Whether this stage writes captions.jsonl; else none are used, or the file there is the user's own."""
+    captioner = job.settings.captioner
+    return captioner != "none" and (captioner != "file" or job.captions is not None)
+
+
+def _kept(job: Job, record: Record, parts: Sequence[tuple[int, list[int]]]) -> dict[str, str]:
+    """The captions of captions.jsonl that are done.
+
+    Where they are copied from the user's file, a run that was killed before its record may have taken others from
+    another one: these are taken off. What a network wrote is kept, for it took long.
+    """
+    file = job.files.captions
+    drop_cut_line(file)
+    known = read_captions(file) if file.is_file() else {}
+    if job.captions is None:
+        return known
+    begun = {key for _, part in parts if job.keys(part)[0] not in record for key in job.keys(part)}
+    kept = {key: text for key, text in known.items() if key not in begun}
+    if len(kept) < len(known):
+        write_captions(file, kept)
+    return kept
+
+
+def given_captions(job: Job) -> dict[str, str] | None:
     """What the user's file says of each image; None without a file, SettingsError where it has gaps (R3)."""
     if job.captions is None:
         return None
@@ -69,8 +94,10 @@ def captions_by_class(job: Job, *, needed: bool) -> Callable[[int], list[str]]:
         )
     known = read_captions(job.files.captions)
     everything = job.keys(range(len(job.source)))
-    captions_of(everything, known, None, [()] * len(everything))  # refuses where some are missing (R3)
-    return lambda label: [known[key] for key in job.keys(job.images(label))]
+    names = [job.names[label] for label in job.source.labels.tolist()]
+    texts = captions_of(everything, known, job.settings.caption_fallback, names)  # refuses where some are missing (R3)
+    told = dict(zip(everything, texts, strict=True))
+    return lambda label: [told[key] for key in job.keys(job.images(label))]
 
 
 def _parts(job: Job) -> list[tuple[int, list[int]]]:

@@ -52,7 +52,7 @@ def make_clusters(job: Job) -> None:
 
 @dataclass(eq=False)
 class _Features:
-    """What the images of a class are clustered by; networks are opened where the class has no features on the disk."""
+    """What the images of a class are clustered by; what is on the disk serves where it is of this network and input."""
 
     job: Job
     record: Record
@@ -61,9 +61,7 @@ class _Features:
     def __call__(self, label: int, told: Sequence[str], inputs: str) -> tuple[Float[Tensor, "n dim"], list[int]]:
         """(features, shape of the latents where these are the features)."""
         settings, file = self.job.settings, self.job.files.features(self.job.folders[label])
-        of = digest(
-            inputs, {name: self.job.asked("fuse")[name] for name in ("fuse", "clip", "model", "vae", "vae_side")}
-        )
+        of = digest(inputs, settings.fuse, self._open().fingerprint, *self._encoding())
         parts, about = read_tensors(file) if file.is_file() else ({}, {})
         if about.get("of") != of:
             parts = self._latents(label) if settings.fuse == "vae" else self._clip(label, told)
@@ -74,19 +72,31 @@ class _Features:
         features = fuse(settings.fuse, images, texts, latents, settings.temperature, settings.normalise)
         return features, [] if latents is None else list(latents.shape[1:])
 
-    def _clip(self, label: int, told: Sequence[str]) -> dict[str, Tensor]:
-        means = self.job.means
+    def _open(self) -> Any:
+        """The VAE or CLIP; DoneOtherwiseError where the clusters that are done are of another."""
         if self._network is None:
-            self._network = open_clip(self.job.settings.clip, device=means.device, allow_download=means.allow_download)
-            self.record.refuse_other_settings({"clip_fingerprint": self._network.fingerprint})
+            settings, means = self.job.settings, self.job.means
+            if settings.fuse == "vae":
+                self._network = open_coder(settings, self.job.device, allow_download=means.allow_download)
+            else:
+                self._network = open_clip(settings.clip, device=means.device, allow_download=means.allow_download)
+            kind = "vae_fingerprint" if settings.fuse == "vae" else "clip_fingerprint"
+            self.record.refuse_other_settings({kind: self._network.fingerprint})
+        return self._network
+
+    def _encoding(self) -> tuple[Any, ...]:
+        """What decides latents beside network and images."""
+        settings = self.job.settings
+        if settings.fuse != "vae":
+            return ()
+        return self._network.side, settings.seed if settings.vae_sample else None
+
+    def _clip(self, label: int, told: Sequence[str]) -> dict[str, Tensor]:
         seen = {"images": self._network.images(self.job.pixels(self.job.images(label)))}
         return seen | ({"texts": self._network.texts(told)} if told else {})
 
     def _latents(self, label: int) -> dict[str, Tensor]:
         job = self.job
-        if self._network is None:
-            self._network = open_coder(job.settings, job.device, allow_download=job.means.allow_download)
-            self.record.refuse_other_settings({"vae_fingerprint": self._network.fingerprint})
         images = job.images(label)
         seeds = [_posterior_seed(job.settings.seed, key) for key in job.keys(images)]
         sampled = seeds if job.settings.vae_sample else None

@@ -17,7 +17,7 @@ from attar.diffusion.edits.job import Job
 from attar.diffusion.edits.llm import LanguageModel
 from attar.diffusion.edits.stage_caption import captions_by_class
 from attar.diffusion.edits.texts import Writer, finish_text, open_writer
-from attar.errors import FileError
+from attar.errors import FileError, SettingsError
 from attar.files import digest, write_text
 from attar.tensors import read_tensors, write_tensors
 
@@ -87,7 +87,11 @@ class _ImagePrototypes:
         if settings.image_proto == "centre":
             file = self.job.files.clusters(self.job.folders[label])
             centres = read_tensors(file.with_suffix(".safetensors"))[0]["centres"]
-            return centres.unflatten(1, read_json(file)["latent"]).float()
+            shape = read_json(file).get("latent")
+            if not shape:
+                message = f"{file} has no centres of latents, which image_proto centre needs"
+                raise SettingsError(message, "Cluster latents (--fuse vae --restart), or choose another --image-proto.")
+            return centres.unflatten(1, shape).float()
         if self._coder is None:
             self._coder = open_coder(settings, self.job.device, allow_download=self.job.means.allow_download)
             self.record.refuse_other_settings({"vae_fingerprint": self._coder.fingerprint})
