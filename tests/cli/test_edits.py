@@ -69,7 +69,11 @@ MISTAKES = {
     "setting": (["--set", "k_images=2"], "k_images is no setting of EDITS"),
     "preset": (["--preset", "d4"], "There is no preset 'd4' of EDITS."),
     "too many": (["--ipc", "4"], 'Class "church" has 3 usable images but IPC is 4;'),
-    "llm": (["--text-proto", "llm"], "Sending captions to api.deepseek.com"),
+    "llm": (["--text-proto", "llm"], "needs to know whom to ask: --set llm_url=ADDRESS --set llm_model=NAME"),
+    "elsewhere": (
+        ["--text-proto", "llm", "--set", "llm_url=https://text.example", "--set", "llm_model=m"],
+        "Sending captions to text.example",
+    ),
     "two captioners": (["--captions", "x", "--captioner", "blip"], "don't go together"),
     "offload": (["--offload", "model"], "No accelerator found"),
     "precision": (["--precision", "fp8"], "There is no precision 'fp8'"),

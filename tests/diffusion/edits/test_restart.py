@@ -70,7 +70,7 @@ REFUSED = {
     "model": ("generate", {"model": "nobody/sd"}, BackboneError),
     "captioner": ("caption", {"captioner": "blip"}, BackboneError),
     "clusters": ("generate", {"ipc": 3}, SettingsError),
-    "text": ("prototypes", {"text_proto": "llm"}, SettingsError),
+    "text": ("prototypes", {"text_proto": "llm", "llm_url": "https://text.example", "llm_model": "m"}, SettingsError),
 }
 
 

@@ -294,7 +294,11 @@ REFUSED = {
     "R1": ({"model": "nobody/sd"}, BackboneError, 'EDITS needs "nobody/sd" (diffusion model); it is not on this'),
     "R1 of CLIP": ({"clip": "nobody/clip"}, BackboneError, 'EDITS needs "nobody/clip" (CLIP); it is not on this'),
     "R4": ({"ipc": 7}, SettingsError, 'Class "church" has 6 usable images but IPC is 7; EDITS needs at least one'),
-    "R7": ({"text_proto": "llm"}, SettingsError, "Sending captions to api.deepseek.com: pass --allow-remote-text"),
+    "R7": (
+        {"text_proto": "llm", "llm_url": "https://text.example", "llm_model": "m"},
+        SettingsError,
+        "Sending captions to text.example: pass --allow-remote-text",
+    ),
     "no captions": ({"captioner": "file"}, FileError, "Give --captions FILE"),
     "texts": ({"text_proto": "file"}, SettingsError, "Texts by file lack their file"),
 }

@@ -47,9 +47,9 @@ class EditsSettings(BaseModel):
     text_proto: Literal["medoid", "llm", "frequency", "file", "label", "label-all"] = "medoid"
     frequency_threshold: float = Field(0.7, gt=0, description="share of captions from which a word is common")
     frequency_substring: bool = Field(False, description="count words inside words, as the authors' code does")
-    llm_url: str = "https://api.deepseek.com"
-    llm_model: str = "deepseek-chat"
-    llm_key: str = Field("DEEPSEEK_API_KEY", description="environment variable that holds the key")
+    llm_url: str | None = Field(None, description="a server that speaks OpenAI's protocol, for text_proto llm")
+    llm_model: str | None = Field(None, description="what the server calls its model")
+    llm_key: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
     model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     vae: str | None = Field(None, description="in place of the model's own, for encoding and decoding")
     vae_side: int | None = Field(None, ge=8, description="pixels that images are encoded at (the model's own side)")
@@ -90,6 +90,8 @@ class EditsSettings(BaseModel):
             raise ValueError(f"a centre is an image prototype where latents are clustered, and fuse is {self.fuse}")
         if self.captioner == "none" and self.needs_captions:
             raise ValueError(f"fuse {self.fuse} with text_proto {self.text_proto} needs captions; captioner is none")
+        if self.text_proto == "llm" and not (self.llm_url and self.llm_model):
+            raise ValueError("text_proto llm needs to know whom to ask: --set llm_url=ADDRESS --set llm_model=NAME")
         if int(self.steps * self.strength) < 1:
             raise ValueError(f"strength {self.strength} of {self.steps} steps leaves no step to take")
         return self
@@ -131,7 +133,15 @@ EDITS_PRESETS: dict[str, EditsPreset] = {
     "attar": EditsPreset("the default: EDITS with features of unit length and the nearest member's caption", {}),
     "edits": EditsPreset(
         "the authors' EDITS: raw features, captions of LLaVA, texts of a language model",
-        {"method": "edits", "normalise": False, "captioner": "llava", "text_proto": "llm"},
+        {
+            "method": "edits",
+            "normalise": False,
+            "captioner": "llava",
+            "text_proto": "llm",
+            "llm_url": "https://api.deepseek.com",
+            "llm_model": "deepseek-chat",
+            "llm_key": "DEEPSEEK_API_KEY",
+        },
     ),
     "vlcp": EditsPreset(
         "the authors' VLCP on ImageNette: clustered latents without outliers, the caption of the most frequent words",

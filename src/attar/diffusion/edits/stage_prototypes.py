@@ -56,7 +56,7 @@ def open_texts(job: Job) -> Writer:
     """The writer of the settings; SettingsError where it lacks a key, a permission (R5, R7) or its file."""
     settings = job.settings
     model = None
-    if settings.text_proto == "llm":
+    if settings.text_proto == "llm" and settings.llm_model and settings.llm_url:  # as the settings have seen to
         model = LanguageModel(
             settings.llm_model,
             settings.llm_url,
