@@ -18,6 +18,7 @@ import numpy as np
 import attar
 from attar.evaluation import paired_difference
 from attar.evaluation.matrix import Line, matrix
+from attar.evaluation.scores import Difference
 
 ASSETS = Path(os.environ.get("ATTAR_ASSETS", Path(__file__).parents[2] / "shared" / "assets"))
 STUDENTS = ("cifar_resnet20", "convnet3", "resnetap10", "resnet10t", "mobilenetv2_050", "mobilevit_xxs")
@@ -62,16 +63,23 @@ def table(out: Path, names: list[str]) -> None:
     )
     lines = {line.first.set: line for line in matrix(done, PROTOCOL).lines}
     own = {row.evaluated_on for row in lines[names[0]].rows if row and row.own}
-    base = correct(lines[names[0]], own)
     heads = [f"{name} (own)" if name in own else name for name in STUDENTS]
-    print(f"\n| {PROTOCOL} | {' | '.join(heads)} | others | others − {names[0]} | std of the latents |")
-    print("|" + "---|" * (len(STUDENTS) + 4))
+    print(f"\n| {PROTOCOL} | {' | '.join(heads)} | others | − {names[0]} | − random | std of the latents |")
+    print("|" + "---|" * (len(STUDENTS) + 5))
     for name, line in lines.items():
         cells = [f"{row.accuracy:.1f} ± {np.std(row.students, ddof=1):.1f}" for row in line.rows if row]
         mean = 100 * correct(line, own).mean()
-        gap = paired_difference(correct(line, own), base, done.test_labels)
-        words = "" if name == names[0] else f"{gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}): {gap.verdict}"
-        print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {words} | {spread(out / f'{name}.run')} |")
+        gaps = [
+            ""
+            if name == other
+            else words(paired_difference(correct(line, own), correct(beside, own), done.test_labels))
+            for other, beside in ((names[0], lines[names[0]]), ("random", lines["random"]))
+        ]
+        print(f"| {name} | {' | '.join(cells)} | {mean:.1f} | {' | '.join(gaps)} | {spread(out / f'{name}.run')} |")
+
+
+def words(gap: Difference) -> str:
+    return f"{gap.mean:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}): {gap.verdict}"
 
 
 def correct(line: Line, own: set[str]) -> np.ndarray:

@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--side", type=int, choices=[16, 32, 64, 128, 256], default=32)
     parser.add_argument("--vae-steps", type=int, default=6000)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--device", default="auto")
