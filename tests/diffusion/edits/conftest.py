@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def wide_sd(tmp_path_factory) -> Path:
 def clip(tmp_path_factory) -> Path:
     with stock.quiet():
         return tiny_diffusion.save_clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
+
+
+@pytest.fixture
+def out(finished, tmp_path) -> Path:
+    """A copy of a finished run, to be spoiled."""
+    shutil.copytree(finished, tmp_path / "out")
+    shutil.copytree(f"{finished}.run", tmp_path / "out.run")
+    return tmp_path / "out"
 
 
 def _saved(pipeline, folder: Path) -> Path:

@@ -39,13 +39,6 @@ def finished(source, sd, clip, tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def out(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "out")
-    shutil.copytree(f"{finished}.run", tmp_path / "out.run")
-    return tmp_path / "out"
-
-
 def files_of(out) -> dict[str, int]:
     run = out.with_name(f"{out.name}.run")
     return {file.relative_to(run).as_posix(): file.stat().st_mtime_ns for file in run.rglob("*.*") if file.is_file()}

@@ -62,13 +62,6 @@ def finished(source, sd, clip, tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def out(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "out")
-    shutil.copytree(f"{finished}.run", tmp_path / "out.run")
-    return tmp_path / "out"
-
-
 def run_of(out):
     return out.with_name(f"{out.name}.run")
 
