@@ -31,6 +31,13 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
+def refuse_offload(offload: str, device: torch.device) -> None:
+    """SettingsError where offloading is asked for without an accelerator (diver.md 10, R8)."""
+    if device.type == "cpu" and offload in ("model", "sequential"):
+        message = "No accelerator found: offloading is only for GPUs."
+        raise SettingsError(message, "Run without --offload (slow) or on a GPU.")
+
+
 def place(pipeline: Any, device: torch.device, *, memory: int | None, offload: str) -> str:
     """Put a pipeline on `device`, whole or in turns (`offload`, or what fits where "auto"); words for the log.
 
@@ -40,12 +47,11 @@ def place(pipeline: Any, device: torch.device, *, memory: int | None, offload: s
     if offload not in ("auto", "none", "model", "sequential"):
         raise SettingsError(f"there is no offloading {offload!r}", "Use auto, none, model or sequential.")
     on_cpu = device.type == "cpu"
-    if on_cpu and offload in ("model", "sequential"):
-        message = "No accelerator found: offloading is only for GPUs."
-        raise SettingsError(message, "Run without --offload (slow) or on a GPU.")
+    refuse_offload(offload, device)
     weights = weight_bytes(pipeline)
     if offload == "auto":
-        budget = min(free_bytes(device), free_bytes(device) if memory is None else memory)
+        free = free_bytes(device)
+        budget = free if memory is None else min(free, memory)
         offload = "none" if on_cpu else choose_offload(weights, side_of(pipeline), budget)
     if offload == "none" and memory is not None and sum(weights) > memory:
         message = f"the weights alone take {sum(weights) / 1e9:.2f} GB, more than the {memory / 1e9:.2f} GB permitted"

@@ -15,6 +15,7 @@ from attar.diffusion.edits.making import needs_diffusion, precision_of
 from attar.diffusion.edits.settings import Stage
 from attar.diffusion.edits.stage_caption import captions_by_class, given_captions, makes_captions
 from attar.diffusion.edits.stage_prototypes import open_texts
+from attar.diffusion.placement import refuse_offload
 from attar.errors import SettingsError
 
 
@@ -62,9 +63,8 @@ def _models(job: Job, stages: Sequence[Stage]) -> Iterator[tuple[str, str]]:
 def _refuse_means(job: Job) -> None:
     """SettingsError for an unknown precision, and for offloading without an accelerator."""
     precision_of(job)
-    if needs_diffusion(job) and job.device.type == "cpu" and job.means.offload in ("model", "sequential"):
-        message = "No accelerator found: offloading is only for GPUs."
-        raise SettingsError(message, "Run without --offload (slow) or on a GPU.")
+    if needs_diffusion(job):
+        refuse_offload(job.means.offload, job.device)
 
 
 def _refuse_few_images(job: Job) -> None:
