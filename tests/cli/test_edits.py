@@ -95,3 +95,14 @@ def test_help_begins_with_an_example(attar):
     assert code == 0 and "attar edits run photos/train" in shown
     code, _, err = attar("edits", "walk", "photos", "--out", "x")
     assert code == 2 and "'walk' is not one of" in err
+
+
+def test_every_flag_of_the_command_is_known_as_one():
+    from typer.main import get_command
+
+    from attar.cli.edits import _FLAGS
+    from attar.cli.main import app
+
+    options = get_command(app).commands["edits"].params
+    flags = {name for option in options if getattr(option, "is_flag", False) for name in option.opts}
+    assert flags | {"--"} == set(_FLAGS)
