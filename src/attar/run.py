@@ -5,6 +5,7 @@ places.toml              where the run works on this machine: training images, d
 log.jsonl                one line of figures every few steps
 checkpoint.json          the last step whose state is whole, and the files in checkpoint/ that hold it
 pictures/                what the images looked like along the way
+journey/                 all images along the way, small
 
 Several processes can work in one folder: each writes the state of its own images, and the first one all the rest.
 """
@@ -54,7 +55,7 @@ class Run:
         folder = run.folder
         if restart and (folder / "settings.toml").is_file():
             shutil.rmtree(folder)
-        for each in (folder, run.pictures, run._parts):
+        for each in (folder, run.pictures, run.journey, run._parts):
             sweep(each)
         known, wanted = run.settings(), tomllib.loads(toml(settings))
         if known is None or not run.started:
@@ -184,6 +185,11 @@ class Run:
     def pictures(self) -> Path:
         """Where pictures along the way go."""
         return self.folder / "pictures"
+
+    @property
+    def journey(self) -> Path:
+        """Where the frames of all images go: see `attar.distilled.journey`."""
+        return self.folder / "journey"
 
     def _forget_parts(self, *, but: Sequence[str]) -> None:
         for part in self._parts.glob("*.safetensors"):

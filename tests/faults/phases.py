@@ -23,7 +23,7 @@ import attar.evaluation
 from attar.cli import main
 from attar.errors import AttarError
 from attar.features import extract
-from attar.synthesis import distillation
+from attar.synthesis import steps
 from attar.synthesis.views import CentreView, ViewPolicy
 from faults.children import Outcome, run
 from faults.injection import Fault, Layer, Nothing, Tree, read_tree, seen
@@ -110,8 +110,8 @@ def at_work(folder: Path) -> Iterator[None]:
 
 def command_line(*arguments: str) -> int:
     """`attar ARGUMENTS` with a checkpoint, a line in the log and a picture at each step."""
-    distillation._CHECKPOINT_SECONDS = -1
-    distillation._LOG_EVERY = 1
+    steps._CHECKPOINT_SECONDS = -1
+    steps._LOG_EVERY = 1
     sys.argv = ["attar", *arguments]
     try:
         main.run()

@@ -14,7 +14,7 @@ import torch
 from attar import processes
 from attar.cli.main import run
 from attar.features import Features, RealFeatures
-from attar.synthesis import distillation
+from attar.synthesis import steps
 from attar.synthesis.batches import FreshBatches
 from attar.synthesis.canvas import Pyramid
 from attar.synthesis.matching import Matching, Schedule, Term
@@ -90,7 +90,7 @@ def command_line(arguments: list[str], fate: Callable[[int], None]) -> None:
     """`attar ARGUMENTS` with a checkpoint after each step; `fate` is called with each step's number before it."""
     step = Matching.step
     Matching.step = lambda self, number: fate(number) or step(self, number)
-    distillation._CHECKPOINT_SECONDS = -1
+    steps._CHECKPOINT_SECONDS = -1
     sys.argv = ["attar", *arguments]
     run()
 

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 import attar
+from attar.distilled.journey import read_journey
 from attar.errors import ArtefactError, ImageError, SettingsError
 from attar.progress import Progress
-from attar.synthesis import choose_settings, distillation
+from attar.run import Run
+from attar.synthesis import choose_settings, distillation, steps
 from attar.synthesis.real import view_policy
 from small import CLASSES, coloured, small_backbone, write_folder
 
@@ -94,6 +96,7 @@ def test_a_run_makes_a_set_that_says_how_it_was_made(tmp_path, whole):
         "log.jsonl",
         "checkpoint.json",
         "checkpoint",
+        "journey",
         "pictures",
     }
     assert len(list(run.glob("pictures/*.png"))) == STEPS
@@ -134,7 +137,7 @@ def test_a_killed_run_goes_on_from_an_older_checkpoint_to_the_same_bytes(tmp_pat
     with pytest.raises(MemoryError):
         distilled(out, progress=Watcher(fail_at=11))  # its log is ahead of the checkpoint
     watcher = Watcher()
-    monkeypatch.setattr(distillation, "_LOG_EVERY", 1)
+    monkeypatch.setattr(steps, "_LOG_EVERY", 1)
     distilled(out, progress=watcher)
     assert watcher.steps == list(range(5, STEPS + 1))
     assert pngs(out) == whole
@@ -142,8 +145,20 @@ def test_a_killed_run_goes_on_from_an_older_checkpoint_to_the_same_bytes(tmp_pat
     assert logged == sorted(set(logged)) and logged[-1] == STEPS - 1
 
 
+def test_the_journey_ends_in_the_set_itself(tmp_path):
+    out = tmp_path / "x"
+    with pytest.raises(KeyboardInterrupt):
+        distilled(out, progress=Watcher(press_at=4))
+    made = distilled(out)
+    frames = read_journey(Run.beside(out).journey)
+    assert [frame.step for frame in frames] == list(range(1, STEPS + 1))
+    off = np.abs(frames[-1].images.astype(float) - made.images)
+    assert frames[-1].images.shape == made.images.shape and off.mean() < 8  # JPEG's losses on noisy pixels
+    assert np.abs(frames[0].images.astype(float) - made.images).mean() > 2 * off.mean()
+
+
 def test_checkpoints_come_by_the_clock(tmp_path, whole, monkeypatch):
-    monkeypatch.setattr(distillation, "_CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(steps, "_CHECKPOINT_SECONDS", -1)
     with pytest.raises(MemoryError):
         distilled(tmp_path / "x", progress=Watcher(fail_at=9))
     watcher = Watcher()

@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 import attar.distilled as distilled
 from attar import processes
 from attar.backbones.record import Backbone, told_apart
 from attar.devices import free_bytes, keep_freed_memory, pick_device, pick_dtype
-from attar.distilled import DistilledSet, Manifest, Origin, encode_png, preview
+from attar.distilled import DistilledSet, Manifest, Origin
 from attar.errors import SettingsError, nearest
-from attar.files import digest, write_bytes
+from attar.files import digest
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
-from attar.run import Run, Value, deferred_interrupt
+from attar.run import Run, Value
 from attar.synthesis.canvas import Canvas, make_canvas, pyramid_sides
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.memory import fit_backbone
@@ -34,11 +30,8 @@ from attar.synthesis.presets import choose_settings
 from attar.synthesis.quality import scores_of
 from attar.synthesis.real import all_real_features, view_policy
 from attar.synthesis.settings import IDENTITY, Settings
+from attar.synthesis.steps import decoded, take_steps
 from attar.synthesis.views import ViewPolicy
-
-_CHECKPOINT_SECONDS = 120
-_PICTURES = 10
-_LOG_EVERY = 10
 
 
 def distill(
@@ -126,8 +119,8 @@ def distill(
             chunk=plan.chunk,
             device=place,
         )
-        seconds = _run(matching, run, labels, source, progress)
-        images = _decoded(matching, range(len(labels)))
+        seconds = take_steps(matching, run, labels, source, progress)
+        images = decoded(matching, range(len(labels)))
         if not processes.is_first():
             processes.wait()
             return distilled.load(out)
@@ -386,72 +379,3 @@ def origin_of(backbone: Backbone) -> Origin:
 def data_name(location: str) -> str:
     """What to call the data in a set that travels: the last two parts of each path, not where it lay here."""
     return "+".join("/".join(Path(part).parts[-2:]).lstrip("/") for part in location.split("+"))
-
-
-def _run(matching: Matching, run: Run, labels: Tensor, source: ImageSource, progress: Progress) -> float:
-    """Take the steps that are left; returns the seconds that all took, those of earlier sessions included."""
-    steps, speaks = matching.schedule.steps, processes.is_first()
-    checkpoint = run.load_checkpoint()
-    first, before = 0, 0.0
-    done = processes.gather(torch.tensor([0 if checkpoint is None else checkpoint[0]]))
-    if (done != done[0]).any():
-        message = f"the processes of this job see checkpoints of steps {sorted(set(done.tolist()))} in {run.folder}"
-        raise SettingsError(message, "give an --out on a disk that all of them share")
-    if checkpoint is not None:
-        first, state = checkpoint
-        before = float(state.pop("seconds"))
-        matching.load_state_dict(state)
-        if speaks:
-            run.forget_log_from(first)
-        progress.note(f"Continuing after step {first} of {steps}.")
-    started = saved = time.monotonic()
-
-    def save(done: int) -> None:
-        seconds = torch.tensor(before + time.monotonic() - started, dtype=torch.float64)
-        run.save_checkpoint(done, matching.state_dict() | {"seconds": seconds}, images=len(labels))
-
-    with deferred_interrupt() as interrupted:
-        for step in range(first, steps):
-            chunk = matching.chunk
-            figures = matching.step(step)
-            if matching.chunk != chunk and speaks:
-                progress.note(f"Out of memory at step {step}: from here on {matching.chunk} views at a time.")
-                run.note_place(**run.places() | {"chunk": str(matching.chunk)})
-                figures["chunk"] = matching.chunk
-            if speaks and (step % _LOG_EVERY == 0 or step == steps - 1):
-                run.log(step, figures)
-            progress.advance("distilling", step + 1, steps, figures)
-            if (step + 1) % max(1, steps // _PICTURES) == 0:
-                _picture(matching, run, labels, source, step + 1, progress)
-            # All processes leave or save after the same step: at Ctrl-C each is told at a time of its own.
-            leaving = processes.any_says(interrupted())
-            if leaving or processes.any_says(time.monotonic() - saved > _CHECKPOINT_SECONDS):
-                save(step + 1)
-                saved = time.monotonic()
-            if leaving:
-                raise KeyboardInterrupt(f"The same command again continues after step {step + 1} of {steps}.")
-        if first < steps:
-            save(steps)
-    return before + time.monotonic() - started
-
-
-def _picture(matching: Matching, run: Run, labels: Tensor, source: ImageSource, step: int, progress: Progress) -> None:
-    per_class = len(labels) // len(source.classes)
-    shown = range(min(len(labels), 20 * per_class))
-    images = _decoded(matching, shown)
-    if processes.is_first():
-        path = run.pictures / f"step-{step:06d}.png"
-        write_bytes(path, encode_png(preview(images, labels[: len(shown)].tolist(), source.titles[:20])))
-        progress.picture(path)
-
-
-@torch.no_grad()
-def _decoded(matching: Matching, wanted: range) -> UInt8[np.ndarray, "k 3 side side"]:
-    """Images `wanted` in 8 bits a channel, for the first process; others get those of them that they own."""
-    canvas, own = matching.canvas, matching.own
-    mine = torch.tensor([number - own.start for number in wanted if number in own], dtype=torch.int64)
-    images = torch.empty(len(mine), 3, canvas.side, canvas.side, dtype=torch.uint8)
-    for places in torch.arange(len(mine)).split(matching.chunk):
-        values = (canvas.images(mine[places]) * 255).round().clamp(0, 255)
-        images[places] = values.to(torch.uint8).cpu()
-    return processes.gather_at_first(images).numpy()
