@@ -7,26 +7,34 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import PIL.features
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from torch.utils.flop_counter import FlopCounterMode
 
+import attar
 from attar import doctor
 from attar.cli import main
-from attar.doctor import Check, Report, examine, fulfils
+from attar.doctor import Check, Report, examine, machine, packages
+from attar.doctor.proposal import NETWORKS, Machine, estimate, propose
+from attar.doctor.versions import fulfils, installed
+from attar.synthesis import choose_settings
 
 BROKEN = 'raise RuntimeError("operator torchvision::nms does not exist")'
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(doctor, "_TRIAL_BYTES", 2**20)
-    monkeypatch.setattr(doctor, "_SLOW_DISK", 0)  # a small file tells little
+    monkeypatch.setattr(machine, "_TRIAL_BYTES", 2**20)
+    monkeypatch.setattr(machine, "_SLOW_DISK", 0)  # a small file tells little
 
 
 def found(name: str) -> Check:
@@ -77,18 +85,52 @@ def test_a_torchvision_that_fits_by_its_version_and_not_in_truth_is_broken(tmp_p
     assert check.advice == "pip install --force-reinstall --no-deps torch torchvision"
 
 
-def test_what_is_optional_is_imported_somewhere():
-    code = "".join(file.read_text() for file in Path(doctor.__file__).parent.rglob("*.py"))
-    modules = {name.removesuffix("_torch").replace("-", "_") for name in doctor._EXTRAS}
-    assert {name for name in modules if not re.search(rf"(import|from) {name}\b", code)} == set()
+def requires(monkeypatch, *requirements: str) -> None:
+    """Let attar's own record name these."""
+    known = packages.metadata.requires
+    monkeypatch.setattr(
+        packages.metadata, "requires", lambda name: list(requirements) if name == "attar" else known(name)
+    )
 
 
-def test_what_is_optional_may_be_missing(monkeypatch):
-    monkeypatch.setattr(doctor, "_EXTRAS", {"no-package-of-this-name": "sing"})
-    report = examine()
-    check = next(check for check in report.checks if check.name == "no-package-of-this-name")
-    assert check == Check(check.name, "missing", "optional: sing", "pip install no-package-of-this-name")
-    assert report.broken == ()
+def test_an_extra_is_there_where_all_its_packages_are_and_none_is_too_old(monkeypatch):
+    requires(monkeypatch, "numpy>=1; extra == 'clip'", "no-such-package; extra == 'onnx'", "numpy; extra == 'onnx'",
+             "numpy>=99; extra == 'ssl'")  # fmt: skip
+    here, lacking, old = packages.extras()
+    assert here == Check("attar[clip]", "ok", f"CLIP backbones: numpy {installed('numpy')}")
+    assert (lacking.name, lacking.state, lacking.advice) == ("attar[onnx]", "missing", "pip install 'attar[onnx]'")
+    assert lacking.value == "attar export to ONNX; it needs no-such-package"
+    assert (old.state, old.value) == ("missing", "attar squeeze --ssl; it needs numpy>=99")
+    assert Report((here, lacking, old)).broken == ()
+
+
+def test_every_extra_of_the_project_has_a_purpose():
+    table = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert packages._PURPOSES.keys() == table["project"]["optional-dependencies"].keys()
+
+
+def register(folder: Path, code: str) -> Path:
+    """A package whose entry point `dotted` is its `Dotted`."""
+    install(folder, "dotted_objective", code)
+    (folder / "dotted_objective-0.29.2.dist-info" / "entry_points.txt").write_text(
+        "[attar.objectives]\ndotted = dotted_objective:Dotted\n"
+    )
+    return folder
+
+
+def test_plug_ins_are_loaded_and_told(tmp_path, monkeypatch):
+    code = "from attar.synthesis.objectives import MeanMatching\n\n\nclass Dotted(MeanMatching):\n    build = None\n"
+    monkeypatch.syspath_prepend(register(tmp_path, code))
+    monkeypatch.delitem(sys.modules, "dotted_objective", raising=False)
+    assert found("objective dotted") == Check("objective dotted", "ok", "dotted_objective.Dotted")
+
+
+def test_a_plug_in_that_can_not_be_loaded_is_broken(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(register(tmp_path, "import no_such_module"))
+    monkeypatch.delitem(sys.modules, "dotted_objective", raising=False)
+    check = found("objective dotted")
+    assert check.state == "broken" and "No module named 'no_such_module'" in check.value
+    assert check.advice == "mend or uninstall that package"
 
 
 @pytest.mark.parametrize(
@@ -96,8 +138,7 @@ def test_what_is_optional_may_be_missing(monkeypatch):
     [("1.0", "1.0; attar needs timm>=1.0.11", "pip install -U timm"), (None, "isn't installed", "pip install timm")],
 )
 def test_what_is_required_and_too_old_or_missing_is_broken(monkeypatch, version, value, advice):
-    known = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: version if name == "timm" else known(name))
+    monkeypatch.setattr(packages, "installed", lambda name: version if name == "timm" else installed(name))
     assert found("timm") == Check("timm", "broken", value, advice)
 
 
@@ -121,7 +162,7 @@ def test_assets_that_are_not_there_are_missing(tmp_path, monkeypatch):
 
 
 def test_what_is_slow_is_said_and_not_broken(monkeypatch):
-    monkeypatch.setattr(doctor, "_rate", lambda work, seconds: 1.0)
+    monkeypatch.setattr(machine, "_rate", lambda work, seconds: 1.0)
     report = examine()
     slow = {check.name for check in report.checks if check.state == "slow"}
     assert {"arithmetic", "decoding"} <= slow and report.broken == ()
@@ -131,7 +172,7 @@ def test_a_check_that_fails_is_a_finding(monkeypatch):
     def explode():
         raise OSError("no such library\nat all")
 
-    monkeypatch.setattr(doctor, "_decoding", explode)
+    monkeypatch.setattr(machine, "decoding", explode)
     check = found("decoding")
     assert check.state == "broken" and check.value == "OSError: no such library"
 
@@ -146,7 +187,7 @@ def test_the_table_comes_out_where_torch_can_not_be_imported(tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert re.search(r"import torch +broken +OSError: libcudart", done.stdout) and re.search(r"disk +ok", done.stdout)
     assert "import torch: pip install --force-reinstall --no-deps torch\n" in done.stdout
-    assert done.stderr == "attar: Broken here: import torch.\n"
+    assert done.stderr.startswith("attar: Broken here: import torch.\n") and "attar distill" not in done.stdout
 
 
 def test_json_is_one_document(monkeypatch, capsys):
@@ -158,8 +199,85 @@ def test_json_is_one_document(monkeypatch, capsys):
     shown = capsys.readouterr()
     document = json.loads(shown.out)
     assert left.value.code == 2 and document["ok"] is False
-    assert document["checks"][1] == {"name": "disk", "state": "broken", "value": "full", "advice": "make room"}
+    told = {"name": "disk", "state": "broken", "value": "full", "advice": "make room", "figure": None}
+    assert document["checks"][1] == told and document["proposal"] is None
     assert "Broken here: disk" in shown.err
+
+
+LAPTOP = Machine("cpu", 0, False, free_bytes=8 * 2**30, gflops=100.0, cores=4, threads=4)
+STATION = Machine("cuda", 4, True, free_bytes=80 * 2**30, gflops=40_000.0, cores=16, threads=16)
+
+
+def test_an_estimate_is_steps_times_views_times_both_passes_over_the_rate():
+    tiny = next(network for network in NETWORKS if network.name == "vit_tiny_patch16_224")
+    told = estimate(tiny, "fast", LAPTOP)
+    assert told.minutes == pytest.approx(400 * 10 * 2.2 * tiny.gflop / 100 / 60)
+    assert told.reading == pytest.approx(2 * 1000 * tiny.gflop / 100 / 60)
+
+
+@pytest.mark.parametrize("preset", ["fast", "attar"])
+def test_estimates_know_the_presets(preset):
+    settings = choose_settings(preset)
+    ours = estimate(NETWORKS[1], preset, LAPTOP)
+    passes = ours.minutes * 60 * 100 / NETWORKS[1].gflop / 2.2
+    assert passes == pytest.approx(settings.steps * settings.views * 10)
+    assert ours.reading * 60 * 100 / NETWORKS[1].gflop == pytest.approx(1000 * settings.statistics_views)
+
+
+@pytest.mark.parametrize("network", NETWORKS[:2], ids=lambda network: network.name)
+def test_the_work_of_a_network_is_what_torch_counts(network):
+    backbone = attar.backbone(network.name, weights="random")
+    with FlopCounterMode(display=False) as counted:
+        backbone(torch.zeros(1, 3, 224, 224))
+    assert network.gflop == pytest.approx(counted.get_total_flops() / 1e9, rel=0.01)
+
+
+def test_the_largest_network_of_a_quarter_of_an_hour_is_proposed():
+    assert propose(replace(LAPTOP, gflops=2000.0)).flags["--backbone"] == "vit_base_patch16_224"
+    assert propose(LAPTOP).flags["--backbone"] == "vit_small_patch16_224"
+    assert propose(replace(LAPTOP, gflops=50.0)).flags["--backbone"] == "vit_tiny_patch16_224"
+    assert propose(replace(LAPTOP, gflops=1.0)).flags["--backbone"] == "vit_tiny_patch16_224"  # the fastest of all
+    assert propose(replace(LAPTOP, free_bytes=100 * 2**20)).flags["--backbone"] == "vit_tiny_patch16_224"
+    assert propose(replace(LAPTOP, free_bytes=2**20)).flags["--backbone"] == "mobilenetv2_100"
+
+
+def test_the_command_holds_every_flag_and_several_gpus_share_the_work():
+    proposal = propose(STATION)
+    assert proposal.command == (
+        "torchrun --nproc-per-node 4 -m attar distill photos/train --backbone vit_base_patch16_224 --preset attar "
+        "--device cuda --precision bf16 --memory 40GB --out photos.attar"
+    )
+    assert proposal.reasons.keys() == proposal.flags.keys()
+    alone = propose(replace(STATION, accelerators=1, bf16=False))
+    assert alone.command.startswith("attar distill") and "--precision fp32" in alone.command
+
+
+def test_threads_are_held_to_the_cores_of_the_container():
+    assert propose(replace(LAPTOP, threads=16)).command.startswith("OMP_NUM_THREADS=4 attar distill ")
+    assert propose(LAPTOP).environment == {}
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [({"cpu.max": "200000 100000"}, 2), ({"cpu.max": "50000 100000"}, 1), ({"cpu.max": "max 100000"}, 7), ({}, 7),
+     ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+     ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 7)],
+)  # fmt: skip
+def test_the_quota_of_a_container_counts(files, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(7)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert machine.allowed_cores(tmp_path) == cores
+
+
+def test_the_doctor_ends_in_a_command_that_this_machine_takes(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["attar", "doctor"])
+    with pytest.raises(SystemExit) as left:
+        main.run()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert left.value.code == 0 and last.removeprefix("OMP_NUM_THREADS=").lstrip("0123456789 ").startswith("attar ")
+    assert "--device cpu" in last or "--device cuda" in last or "--device mps" in last
 
 
 numbers = st.lists(st.integers(0, 3), min_size=1, max_size=3).map(lambda parts: ".".join(map(str, parts)))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attar.diffusion.refine import refine
     from attar.diffusion.refine_settings import choose_refinement
     from attar.distilled import DistilledSet, load
+    from attar.distilled.hub import push
     from attar.distilled.importers import import_set
     from attar.errors import AttarError
     from attar.evaluation import evaluate
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from attar.evaluation.inherit import inherit
     from attar.evaluation.predict import predict
     from attar.images import ImageSource, open, split
+    from attar.report.page import write_report
     from attar.selection import select
     from attar.synthesis import choose_settings, class_statistics, distill
+    from attar.tensorboard import TensorBoard
 
 _HOMES = {
     "AttarError": "attar.errors",
@@ -42,6 +45,7 @@ _HOMES = {
     "DistilledSet": "attar.distilled",
     "ImageSource": "attar.images",
     "SqueezeSettings": "attar.compression.squeeze_settings",
+    "TensorBoard": "attar.tensorboard",
     "audit": "attar.evaluation.audit",
     "backbone": "attar.backbones",
     "choose_edits": "attar.diffusion.edits.settings",
@@ -60,12 +64,14 @@ _HOMES = {
     "load": "attar.distilled",
     "open": "attar.images",
     "predict": "attar.evaluation.predict",
+    "push": "attar.distilled.hub",
     "recover": "attar.compression.recover",
     "refine": "attar.diffusion.refine",
     "relabel": "attar.compression.relabel",
     "select": "attar.selection",
     "split": "attar.images",
     "squeeze": "attar.compression.squeeze",
+    "write_report": "attar.report.page",
 }
 
 __all__ = [
@@ -74,6 +80,7 @@ __all__ = [
     "DistilledSet",
     "ImageSource",
     "SqueezeSettings",
+    "TensorBoard",
     "audit",
     "backbone",
     "choose_edits",
@@ -92,12 +99,14 @@ __all__ = [
     "load",
     "open",
     "predict",
+    "push",
     "recover",
     "refine",
     "relabel",
     "select",
     "split",
     "squeeze",
+    "write_report",
 ]
 
 

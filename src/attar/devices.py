@@ -28,7 +28,7 @@ def pick_device(name: str = "auto") -> torch.device:
         if device.index is not None and device.type == "cuda":
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SettingsError(f"Device {name!r} can't be used here.", "Use --device auto, cpu, cuda or mps.") from error
+        raise SettingsError(f"device {name!r} can't be used here", "Use --device auto, cpu, cuda or mps.") from error
     return device
 
 
@@ -36,7 +36,7 @@ def pick_dtype(precision: str) -> torch.dtype:
     """What a backbone's frozen weights are cast to; canvas, statistics and objectives stay in fp32 or fp64."""
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if precision not in dtypes:
-        raise SettingsError(f"Unknown precision {precision!r}.", f"Use one of {', '.join(dtypes)}.")
+        raise SettingsError(f"unknown precision {precision!r}", f"Use one of {', '.join(dtypes)}.")
     return dtypes[precision]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 
 class Progress:
@@ -20,6 +21,30 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Something worth a line."""
+
+
+@final
+class Together(Progress):
+    """Tells all of `each`, in their order: bars and a log at once."""
+
+    def __init__(self, *each: Progress):
+        self._each = each
+
+    def plan(self, text: str) -> None:
+        for one in self._each:
+            one.plan(text)
+
+    def advance(self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+        for one in self._each:
+            one.advance(task, done, total, figures)
+
+    def picture(self, path: Path) -> None:
+        for one in self._each:
+            one.picture(path)
+
+    def note(self, text: str) -> None:
+        for one in self._each:
+            one.note(text)
 
 
 SILENT = Progress()

@@ -32,7 +32,10 @@ from torch import Tensor
 from attar import processes
 from attar.errors import FileError, SettingsError
 from attar.files import append_line, make_folder, sweep, sync, write_text
+from attar.html import block, facts, note, picture, sparkline
 from attar.tensors import read_tensors, write_tensors
+
+_SHOWN = 8  # figures of a step in a notebook: recovery logs one for each layer of its network, last
 
 Value = str | int | float | bool | list[float] | None
 
@@ -175,6 +178,15 @@ class Run:
         """Append a line to log.jsonl."""
         append_line(self._log, json.dumps({"step": step, **figures}))
 
+    def logged(self) -> list[dict[str, float]]:
+        """The figures in log.jsonl, a line each, with their `step`; lines that a kill has cut are left out."""
+        try:
+            lines = self._log.read_text(errors="replace").splitlines()
+        except OSError:
+            return []
+        known = (json.loads(line) for line in lines if math.isfinite(_step_of(line)))
+        return [{name: float(value) for name, value in one.items() if isinstance(value, int | float)} for one in known]
+
     def forget_log_from(self, step: int) -> None:
         """Drop the lines of steps that a resumed run will take again."""
         if self._log.is_file():
@@ -190,6 +202,22 @@ class Run:
     def journey(self) -> Path:
         """Where the frames of all images go: see `attar.distilled.journey`."""
         return self.folder / "journey"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: figures, the curve of the loss, the last picture, settings; words where some lack."""
+        logged, pictures = self.logged(), sorted(self.pictures.glob("*.png"))
+        last = [f"{name} {value:.6g}" for name, value in logged[-1].items()] if logged else ["no step was logged yet"]
+        try:
+            settings = facts("Settings", self.settings() or {})
+        except SettingsError as error:
+            settings = note(str(error))
+        return block(
+            str(self.folder),
+            note(", ".join(last[:_SHOWN])),
+            sparkline([line["loss"] for line in logged if "loss" in line], "loss"),
+            picture(pictures[-1]) if pictures else note("There is no picture yet."),
+            settings,
+        )
 
     def _forget_parts(self, *, but: Sequence[str]) -> None:
         for part in self._parts.glob("*.safetensors"):

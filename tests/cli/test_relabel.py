@@ -69,7 +69,7 @@ def test_labels_lie_with_the_set_and_the_next_command_is_told(attar, made, teach
     [
         ("hard-fkd", "--protocol soft-fkd learns from a teacher"),
         ("soft-fdk", "Did you mean soft-fkd"),
-        ("soft-fkd/epochs=x", "is no length of a training"),
+        ("soft-fkd/epochs=x", "doesn't say how long to train"),
     ],
 )
 def test_protocols_without_a_teacher_are_refused(attar, made, teacher, protocol, told):

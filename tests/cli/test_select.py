@@ -76,12 +76,12 @@ MISTAKES = {
     "groups": (["--groups", "a.csv"], "Herding takes no --groups."),
     "two backbones": (SMALL, "Herding looks through one backbone, not 2."),
     "seeds": (["--seeds", 2], "Herding chooses the same images for every seed."),
-    "like": (["--like", "SET"], "Herding is like no set."),
+    "like": (["--like", "SET"], "Herding has no use for --like."),
     "nothing to be like": (["--method", "neighbours"], "need a distilled set to be like."),
     "too many": (["--ipc", 8], "Class ant has 7 images, fewer than the 8 asked for."),
     "unknown selection": (["--method", "hearding"], "There is no method 'hearding'.\nDid you mean herding?"),
     "unknown objective": (["--method", "sfm_sub"], "There is no method 'sfm_sub'.\nDid you mean sfm-sub or sfm?"),
-    "like for an objective": (["--method", "sfm", "--like", "SET"], "Sfm is like no set."),
+    "like for an objective": (["--method", "sfm", "--like", "SET"], "Sfm has no use for --like."),
     "no set": (["--method", "jpeg", "--like", "nowhere"], "nowhere is not a distilled set"),
 }
 

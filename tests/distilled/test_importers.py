@@ -119,6 +119,82 @@ def test_a_folder_brings_its_own_classes(tmp_path, pixels):
         attar.import_set(tmp_path / "set", tmp_path / "other")
 
 
+def numbered_folders(path, name: str, count: int):
+    """One image a class, of its own shade, as JPEG files, in folders that `name` calls by number."""
+    for number in range(count):
+        (path / name.format(number)).mkdir(parents=True)
+        shade = Image.new("RGB", (8, 8), (10 * number + 5,) * 3)
+        shade.save(path / name.format(number) / f"class{number:03d}_id000.jpg")
+    return path
+
+
+@pytest.mark.parametrize("name", ["new{:03d}", "{:05d}", "{}", "new{}"])
+def test_numbered_folders_are_classes_in_the_order_of_their_numbers(tmp_path, name):
+    """As SRe2L's (new000), RDED's (00000) and others without zeros in front, whose 10 comes before 2 as text."""
+    names = [f"class {letter}" for letter in "abcdefghijkl"]
+    made = attar.import_set(numbered_folders(tmp_path / "set", name, 12), tmp_path / "out", classes=names)
+    assert made.classes == tuple(names)
+    shades = made.images.mean((1, 2, 3))
+    np.testing.assert_allclose(shades, [10 * label + 5 for label in made.labels], atol=2)
+    with pytest.raises(ImageError, match=r"Class class m in .* has no images"):
+        attar.import_set(tmp_path / "set", tmp_path / "other", classes=[*names, "class m"])
+
+
+def test_subsets_of_imagenet_are_names_in_their_order(tmp_path):
+    folder = numbered_folders(tmp_path / "set", "{:05d}", 10)
+    made = attar.import_set(folder, tmp_path / "out", classes=["imagewoof"])
+    assert made.classes[:2] == ("n02096294", "n02093754") and made.titles[0] == "Australian terrier"
+    assert made.images[made.labels == 0].mean() == pytest.approx(5, abs=2)
+    with pytest.raises(ImageError, match=r"Class n01530575 in .* has no images"):  # ImageNet's eleventh, a brambling
+        attar.import_set(folder, tmp_path / "other", classes=["imagenet-1k"])
+    with pytest.raises(ArtefactError, match=r"in orders of their own\.\nGive a file"):
+        attar.import_set(folder, tmp_path / "other", classes=["imagenet-100"])
+
+
+def lgm(path, side: int = 9) -> torch.Tensor:
+    """LGM's data.pth as its authors' code saves it: floats of a sigmoid and labels, sorted by class."""
+    train = coloured(2)
+    images = np.stack([image for _, image in train.read(range(6))])[:, :, :side, :side] / 255
+    order = np.argsort(train.labels[:6], kind="stable")
+    logits = torch.logit(torch.from_numpy(images[order]).float(), 1e-6).requires_grad_()
+    torch.save({"images": torch.sigmoid(logits).detach(), "labels": torch.from_numpy(train.labels[:6][order])}, path)
+    return torch.sigmoid(logits).detach()
+
+
+def test_lgms_data_file_is_a_set_that_can_be_evaluated(tmp_path):
+    images = lgm(tmp_path / "data.pth")
+    made = attar.import_set(tmp_path / "data.pth", tmp_path / "out", classes=coloured(1).classes, method="lgm")
+    np.testing.assert_array_equal(made.images, (images.double() * 255).round().byte().numpy())
+    found = attar.evaluate([made], test=coloured(5, seed=1), train=None, backbone=small_backbone())
+    assert next(row for row in found.rows if row.method == "lgm").accuracy > 40
+
+
+@pytest.mark.parametrize("state", [np.random.default_rng(0), {"numpy": np.random.RandomState(0).get_state()}])
+def test_lgms_checkpoint_points_to_its_data_file(tmp_path, state):
+    torch.save({"pyramid": torch.zeros(3), "state": state}, tmp_path / "ckpt.pth")
+    with pytest.raises(
+        ArtefactError, match=r"ckpt\.pth (was refused: it would run code|holds no images) .*\n.*data\.pth"
+    ):
+        attar.import_set(tmp_path / "ckpt.pth", tmp_path / "out")
+
+
+def test_a_data_file_with_code_in_it_runs_nothing(tmp_path):
+    torch.save({"images": torch.zeros(2, 3, 5, 5), "labels": Touch(tmp_path / "trace")}, tmp_path / "data.pth")
+    with pytest.raises(ArtefactError, match=r"data\.pth was refused: it would run code when loaded"):
+        attar.import_set(tmp_path / "data.pth", tmp_path / "out")
+    assert not (tmp_path / "trace").exists() and not (tmp_path / "out").exists()
+
+
+class Touch:
+    """A pickle that would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).touch, (self.path,)
+
+
 def test_names_come_from_a_file(tmp_path, pixels):
     np.savez(tmp_path / "set.npz", images=pixels, labels=LABELS)
     (tmp_path / "names.txt").write_text("cat\nant\nbee\n")

@@ -50,7 +50,7 @@ def test_groups_of_a_part_need_rows_for_that_part_only(grouped):
     (grouped / "some.csv").write_text("file,group\ncats/0000.png,x\ndogs/0003.png,y\n")
     with pytest.raises(ImageError, match=r"3 of 5 images have no row in .*some\.csv, such as cats/0001\.png") as caught:
         open(grouped, groups="some.csv")
-    assert "Its 2 rows name cats/0000.png, dogs/0003.png" in str(caught.value)
+    assert "Add them. Its 2 rows name cats/0000.png, dogs/0003.png" in str(caught.value)
     assert open(open(grouped).subset([3, 0]), groups="some.csv").groups.tolist() == [1, 0]
 
 

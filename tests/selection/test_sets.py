@@ -196,7 +196,7 @@ def test_what_can_not_be_chosen_is_refused(tmp_path, backbone, changes, sentence
 
 def test_a_set_to_be_like_has_to_fit(tmp_path, backbone, like):
     for changes, sentence in [
-        ({"method": "random"}, "Random is like no set"),
+        ({"method": "random"}, "Random has no use for --like"),
         ({"ipc": 2}, "Neighbours has as many images as fit the set"),
         ({"out": like.path}, "would replace the set"),
         ({"source": coloured(9, classes=("ant", "bee", "dog"))}, "lack cow, dog"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attar.cli.names import BACKBONES, offer
 from attar.cli.options import (
     AllowDownload,
     BackboneOptions,
@@ -46,6 +47,7 @@ def audit(
             "--backbone",
             "-b",
             help="Also search by its features; repeatable, at best one that didn't distil the set.",
+            autocompletion=offer(*BACKBONES),
             rich_help_panel="Backbone",
         ),
     ] = None,
@@ -96,7 +98,7 @@ def audit(
         done = attar.audit(
             made, train=train_images, test=test_images, backbones=networks, device=device, progress=progress
         )
-    folder = out or Path(f"{distilled}.audit")
+    folder = out or Path(f"{distilled if distilled.is_dir() else made.path.name}.audit")  # of the hub's: here
     write_text(folder / "audit.json", _text(done))
     write_bytes(folder / "sheet.png", encode_png(contact_sheet(done, made, train_images)))
     if json:

@@ -62,7 +62,7 @@ def bn_report(
     if rescale_to is not None and (rescale_to.exists() or rescale_to.suffix != ".safetensors"):
         raise SettingsError(f"--rescale-to {rescale_to} exists, or isn't a .safetensors file", "name a new one")
     if limit is not None and data is None:
-        raise SettingsError("--limit is of --data", "give both, or neither")
+        raise SettingsError("--limit is for the images of --data, and there is none", "give both, or neither")
     one, other = read_squeezed(first), read_squeezed(second)
     place = pick_device(device)
     source = None if data is None else attar.open(data, limit=limit)

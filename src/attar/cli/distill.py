@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attar.cli.names import PRESETS, RECOVERY_PRESETS, offer, offer_methods
 from attar.cli.options import (
     IMAGES,
     AllowDownload,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from attar.cli.recover import Recovery
     from attar.cli.select import Selection
     from attar.cli.synthesis import Synthesis
+    from attar.progress import Progress
 
 _SETTINGS = "Settings (later wins: preset, file, flags)"
 
@@ -52,6 +55,7 @@ def distill(
             help="sfm; sfm-sub: a sub-centre an image; its rivals lgm, clp, dm-mean, dm-batch; an objective of another "
             "package. From a file of attar squeeze: scdd, sre2l, cda. Or real images: random, centroids, neighbours, "
             "herding, kcenter, kmeans, rded (tiled crops), jpeg (as many as fit); or noise.",
+            autocompletion=offer_methods,
             rich_help_panel=_SETTINGS,
         ),
     ] = None,
@@ -60,7 +64,12 @@ def distill(
         typer.Option(help="For neighbours and jpeg: the distilled set to be like.", rich_help_panel=_SETTINGS),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="attar, fast, paper, or another of attar presets.", rich_help_panel=_SETTINGS)
+        str,
+        typer.Option(
+            help="attar, fast, paper, or another of attar presets.",
+            autocompletion=offer(*PRESETS, *RECOVERY_PRESETS),
+            rich_help_panel=_SETTINGS,
+        ),
     ] = "attar",
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,
     set_: Annotated[
@@ -94,6 +103,10 @@ def distill(
     groups: Groups = None,
     skip_corrupt: SkipCorrupt = False,
     allow_download: AllowDownload = False,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(help="Keep curves and pictures for TensorBoard, in a folder of the set's name in this one."),
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start afresh, also over another run.")] = False,
     json: Json = False,
 ) -> None:
@@ -176,8 +189,9 @@ def distill(
             progress.note(note)
         for number in range(seeds):
             target = out if seeds == 1 else Path(f"{out}-{number}")
-            where = {"device": device, "precision": precision, "restart": restart, "progress": progress}
-            made.append(maker.make(source, target, number, **where))
+            with _watched(progress, tensorboard, target) as watched:
+                where = {"device": device, "precision": precision, "restart": restart, "progress": watched}
+                made.append(maker.make(source, target, number, **where))
         for one in made:
             progress.note(
                 f"{one.path}: {len(one)} images, {one.bytes:,} bytes{_quality(one.manifest.scores)}; "
@@ -192,6 +206,20 @@ def distill(
     print(f"Next: attar evaluate {shlex.join(command)}", file=sys.stderr)  # unwrapped, to be copied
     if json:
         print_json({"sets": [{"path": str(one.path), **one.manifest.model_dump(exclude={"files"})} for one in made]})
+
+
+@contextlib.contextmanager
+def _watched(shown: Progress, folder: Path | None, target: Path) -> Iterator[Progress]:
+    """The bars, with TensorBoard beside them where its folder is given."""
+    from attar.cli.show import speaks
+    from attar.progress import Together
+    from attar.tensorboard import TensorBoard
+
+    if folder is None or not speaks():
+        yield shown
+        return
+    with TensorBoard(folder / target.name) as board:
+        yield Together(shown, board)
 
 
 def _quality(scores: Mapping[str, float]) -> str:

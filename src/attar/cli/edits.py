@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from attar.cli.names import EDITS_PRESETS, offer
 from attar.cli.options import IMAGES, Classes, ClassNames, Device, Json, Limit, SkipCorrupt, chosen_classes
 
 _SETTINGS = "Settings (later wins: preset, file, flags)"
@@ -86,7 +87,12 @@ def edits(
         str | None, typer.Option(help="In place of its own, e.g. stabilityai/sd-vae-ft-mse.", rich_help_panel=_MODELS)
     ] = None,
     clip: Annotated[str | None, typer.Option(help="openai/clip-vit-base-patch32.", rich_help_panel=_MODELS)] = None,
-    preset: Annotated[str, typer.Option(help="attar, edits, vlcp or d4m.", rich_help_panel=_SETTINGS)] = "attar",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="attar, edits, vlcp or d4m.", autocompletion=offer(*EDITS_PRESETS), rich_help_panel=_SETTINGS
+        ),
+    ] = "attar",
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,
     set_: Annotated[
         list[str] | None,
@@ -95,7 +101,12 @@ def edits(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", rich_help_panel=_SETTINGS)] = None,
     device: Device = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto (fp16 on an accelerator), fp32, fp16 or bf16.", rich_help_panel=_WHERE)
+        str,
+        typer.Option(
+            help="auto (fp16 on an accelerator), fp32, fp16 or bf16.",
+            autocompletion=offer("auto", "fp32", "fp16", "bf16"),
+            rich_help_panel=_WHERE,
+        ),
     ] = "auto",
     memory: Annotated[str | None, typer.Option(help="Budget on the device, e.g. 4GB.", rich_help_panel=_WHERE)] = None,
     offload: Annotated[str, typer.Option(help="auto, none, model or sequential.", rich_help_panel=_WHERE)] = "auto",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attar.cli.names import BACKBONES, HARD_PROTOCOLS, NETWORKS, PROBES, SOFT_PROTOCOLS, offer
 from attar.cli.options import (
     AllowDownload,
     BackboneOptions,
@@ -43,6 +44,7 @@ def evaluate(
             "--backbone",
             "-b",
             help="As `attar distill` takes them; repeatable. Students alone need none.",
+            autocompletion=offer(*BACKBONES),
             rich_help_panel="Backbone",
         ),
     ] = None,
@@ -59,6 +61,7 @@ def evaluate(
             "knn-v1, lgm-probe, lgm-probe/bank64; with a classifier of all images inherited: inherit-ridge-v1, "
             "inherit-authors/bank20, kd/bank20, joint/bank20. Networks trained from scratch: hard- or soft- and one of "
             "minimax, fkd, kd-in1k, cda-in1k, scdd-in1k, sre2l-cifar, scdd-cifar, tiny, rded; /epochs=N shortens it.",
+            autocompletion=offer(*PROBES, *SOFT_PROTOCOLS, *HARD_PROTOCOLS),
         ),
     ] = None,
     student: Annotated[
@@ -66,6 +69,7 @@ def evaluate(
         typer.Option(
             help="A network to train from scratch, repeatable: convnet3 to convnet6, resnetap10, cifar_resnet20, or "
             "any of timm (default: resnet18).",
+            autocompletion=offer(*NETWORKS),
             rich_help_panel=_STUDENTS,
         ),
     ] = None,
@@ -161,8 +165,8 @@ def evaluate(
         print_json(result.as_json())
         return
     show_evaluation(result)
-    folder = str(sets[0] / "images")
-    look = f"look at {sets[0] / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
+    folder = str(opened[0].path / "images")
+    look = f"look at {opened[0].path / 'preview.png'}, or train on it: torchvision.datasets.ImageFolder({folder!r})"
     sys.stdout.flush()
     print(f"Next: {look}", file=sys.stderr)
 

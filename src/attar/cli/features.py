@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from attar.cli.names import PRESETS, offer
 from attar.cli.options import (
     IMAGES,
     AllowDownload,
@@ -32,7 +33,9 @@ def features(
     images: Annotated[str, typer.Argument(help=IMAGES)],
     backbone: BackboneNames,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the statistics there (.safetensors).")] = None,
-    preset: Annotated[str, typer.Option(help="Whose views: attar, fast or paper.")] = "attar",
+    preset: Annotated[
+        str, typer.Option(help="Whose views: attar, fast or paper.", autocompletion=offer(*PRESETS))
+    ] = "attar",
     scatter: Annotated[str, typer.Option(help="Beside the means: none, pooled or class.")] = "none",
     weights: Weights = None,
     image_size: ImageSize = None,

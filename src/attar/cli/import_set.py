@@ -19,7 +19,11 @@ def import_set(
     std: Annotated[str | None, typer.Option(help="Three numbers.")] = None,
     labels: Annotated[Path | None, typer.Option(help="The labels' file; default: the one beside images*.pt.")] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Names in label order: A,B,... or a file with one a line. Default: 0,1,...")
+        str | None,
+        typer.Option(
+            help="Names in label order: A,B,..., a file with one a line, or WordNet ids by imagenet-1k, imagenette, "
+            "imagewoof, imagenet-birds and the like. Default: a folder's own, else 0,1,..."
+        ),
     ] = None,
     index: Annotated[int, typer.Option(min=0, help="Which of several sets in one file.")] = 0,
     clip: Annotated[bool, typer.Option("--clip", help="Cut off what lies outside of 0..1.")] = False,
@@ -34,8 +38,9 @@ def import_set(
 
     **attar import res_DC_CIFAR10_ConvNet_10ipc.pt --mean .491,.482,.447 --std .202,.199,.201 --clip --out dc.attar**
 
-    It takes a folder of class folders, a .pt file of DC, DSA, DM (all sets of an experiment in one) or MTT (images
-    and labels in two), and images with labels in a .pt, .safetensors or .npz file. Nothing in a file is run.
+    It takes a folder of class folders (SRe2L, RDED), a .pt file of DC, DSA, DM (all sets of an experiment in one) or
+    MTT (images and labels in two), LGM's data.pth, and images with labels in a .pt, .pth, .safetensors or .npz file.
+    Nothing in a file is run.
     """
     import shlex
     import sys

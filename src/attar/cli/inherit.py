@@ -55,9 +55,12 @@ def inherit(
     import attar
     from attar.cli.evaluate import training_images
     from attar.cli.show import Shown, print_json
-    from attar.errors import SettingsError
+    from attar.errors import ArtefactError, SettingsError
 
     made = attar.load(distilled)
+    if not distilled.is_dir():
+        message = f"{distilled} lies on the hub, and a classifier is written into the set"
+        raise ArtefactError(message, f"Copy it first: cp -r {shlex.quote(str(made.path))} {distilled.name}.attar")
     place = train or training_images(distilled)
     if place is None:
         raise SettingsError(f"{distilled} doesn't say where its training images are", "name them by --train")

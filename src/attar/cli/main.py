@@ -24,8 +24,10 @@ from attar.cli.import_set import import_set
 from attar.cli.inherit import inherit
 from attar.cli.predict import predict
 from attar.cli.presets import presets
+from attar.cli.push import push
 from attar.cli.refine import refine
 from attar.cli.relabel import relabel
+from attar.cli.report import report
 from attar.cli.squeeze import squeeze
 from attar.cli.verify import verify
 from attar.errors import AttarError
@@ -56,6 +58,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(distill)
 app.command()(evaluate)
+app.command()(report)
 app.command()(inherit)
 app.command()(predict)
 app.command()(export)
@@ -66,6 +69,7 @@ app.command()(relabel)
 app.command()(refine)
 app.command()(edits)
 app.command(name="import")(import_set)
+app.command()(push)
 app.command()(verify)
 app.command()(backbones)
 app.command(name="bn-report")(bn_report)
@@ -74,11 +78,11 @@ app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+def _version(version: bool = typer.Option(False, "--version", help="Print what a bug report needs.")) -> None:
     if version:
-        from importlib.metadata import version as installed
+        from attar.cli.version import versions
 
-        print(f"attar {installed('attar')}")
+        print(versions())
         raise typer.Exit
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from attar.cli.names import BACKBONES, DEVICES, offer
 from attar.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ BackboneNames = Annotated[
         help="A name of `attar backbones`, timm:NAME, torchvision:NAME, openclip:NAME/TAG, hf:ID, "
         "py:package.module:function, or a file of attar squeeze. Repeat it for several; options below are then given "
         "once for each, in order.",
+        autocompletion=offer(*BACKBONES),
         rich_help_panel=_BACKBONE,
     ),
 ]
@@ -48,8 +50,15 @@ ModelArg = Annotated[
     list[str] | None,
     typer.Option(help="NAME=VALUE passed to the model's constructor; repeatable.", rich_help_panel=_BACKBONE),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WHERE)]
-Precision = Annotated[str, typer.Option(help="fp32 or bf16 (the backbone alone).", rich_help_panel=_WHERE)]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=offer(*DEVICES), rich_help_panel=_WHERE)
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="fp32 or bf16 (the backbone alone).", autocompletion=offer("fp32", "bf16"), rich_help_panel=_WHERE
+    ),
+]
 ClassNames = Annotated[
     Path | None,
     typer.Option(help="JSON or text file of names for people, in class order.", rich_help_panel=_IMAGES),
@@ -184,7 +193,7 @@ def setting(text: str) -> tuple[str, object]:
     """'NAME=VALUE' of `--set`."""
     name, typed = pair(text, "--set")
     if name in ("preset", "file"):
-        raise SettingsError(f"There is no setting {name!r}.", "Use --preset NAME or --settings FILE.")
+        raise SettingsError(f"there is no setting {name!r}", "Use --preset NAME or --settings FILE.")
     return name, value(typed)
 
 
@@ -199,7 +208,7 @@ def bytes_of(text: str | None) -> int | None:
     except (ValueError, OverflowError):
         size = 0
     if size < 1:
-        raise SettingsError(f"--memory {text!r} is not a size.", "For example --memory 4GB.")
+        raise SettingsError(f"--memory {text!r} is not a size", "For example --memory 4GB.")
     return size
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attar.cli.names import offer
 from attar.cli.options import (
     BackboneNames,
     BackboneOptions,
@@ -35,6 +36,7 @@ Head = Annotated[
         "-p",
         help="full or inherit-ridge-v1 (heads that the set carries), probe-v1 or probe-v1/std (fitted on its images). "
         "Default: the set's head for this backbone, else probe-v1.",
+        autocompletion=offer("full", "inherit-ridge-v1", "probe-v1", "probe-v1/std"),
     ),
 ]
 
@@ -109,7 +111,9 @@ def open_classifier(
     import attar
 
     if len(options.names) > 1:
-        raise SettingsError(f"{len(options.names)} backbones are given", "a classifier stands on one")
+        raise SettingsError(
+            f"{len(options.names)} backbones are given", "give one: a classifier stands on one backbone"
+        )
     opened = attar.load(distilled)
     (network,) = options.open()
     return attar.classifier(opened, network, protocol=protocol, device=device, precision=precision, progress=progress)

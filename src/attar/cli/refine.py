@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attar.cli.names import REFINE_PRESETS, offer
 from attar.cli.options import Device, Json, bytes_of, setting
 
 if TYPE_CHECKING:
@@ -35,7 +36,14 @@ def refine(
             help='Which of the model\'s classes a class is: JSON {"folder": 134 or name}, or lines folder,134.'
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="attar, paper or fast (20 steps).", rich_help_panel=_SETTINGS)] = "attar",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="attar, paper or fast (20 steps).",
+            autocompletion=offer(*REFINE_PRESETS),
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = "attar",
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.", rich_help_panel=_SETTINGS)] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE for any setting.", rich_help_panel=_SETTINGS)
@@ -85,7 +93,12 @@ def refine(
     ] = False,
     device: Device = "auto",
     precision: Annotated[
-        str, typer.Option(help="fp32, fp16, bf16 or auto (fp16, but fp32 on a CPU).", rich_help_panel=_WHERE)
+        str,
+        typer.Option(
+            help="fp32, fp16, bf16 or auto (fp16, but fp32 on a CPU).",
+            autocompletion=offer("auto", "fp32", "fp16", "bf16"),
+            rich_help_panel=_WHERE,
+        ),
     ] = "auto",
     batch: Annotated[
         int | None, typer.Option(min=1, help="Images at a time (8, or what fits).", rich_help_panel=_WHERE)
@@ -113,6 +126,7 @@ def refine(
     import attar
     from attar.cli.show import Shown, print_json
     from attar.diffusion.models import open_diffusion
+    from attar.distilled import DistilledSet
 
     high, low = _window(window)
     named = {
@@ -153,7 +167,7 @@ def refine(
             f"{made.path}: {len(made)} images, {scores['seconds_per_image']:.2f} s each, of which a plain sample takes "
             f"{scores['plain_share']:.0%}{_memory(scores)}; look at {made.path / 'preview.png'}"
         )
-    sets = [distilled] if Path(distilled).is_dir() and (Path(distilled) / "attar.json").is_file() else []
+    sets = [distilled] if isinstance(images, DistilledSet) else []
     words = [*sets, str(made.path), "--protocol", "hard-minimax", "--student", "resnet18", "--test", "TEST_IMAGES"]
     print(f"Next: attar evaluate {shlex.join(words)}", file=sys.stderr)  # unwrapped, to be copied
     if json:
@@ -168,7 +182,8 @@ def _memory(scores: Mapping[str, float]) -> str:
 def _open(place: str) -> DistilledSet | ImageSource:
     import attar
 
-    return attar.load(place) if (Path(place) / "attar.json").is_file() else attar.open(place)
+    on_the_hub = place.startswith("hf:") and not Path(place.removeprefix("hf:")).exists()
+    return attar.load(place) if on_the_hub or (Path(place) / "attar.json").is_file() else attar.open(place)
 
 
 def _window(text: str | None) -> tuple[int | None, int | None]:
@@ -180,5 +195,5 @@ def _window(text: str | None) -> tuple[int | None, int | None]:
     try:
         high, low = (int(part) for part in text.split(","))
     except ValueError as error:
-        raise SettingsError(f"--window {text!r} is not two numbers.", "For example --window 40,25.") from error
+        raise SettingsError(f"--window {text!r} is not two numbers", "For example --window 40,25.") from error
     return high, low

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from attar.cli.names import SOFT_PROTOCOLS, offer
 from attar.cli.options import Device, Json
 from attar.errors import EvaluationError
 
@@ -15,7 +16,13 @@ def relabel(
     distilled: Annotated[Path, typer.Argument(metavar="SET", help="A distilled set.")],
     teacher: Annotated[Path, typer.Option(help="A squeezed network (attar squeeze) of the set's classes.")],
     protocol: Annotated[
-        str, typer.Option("--protocol", "-p", help="soft-fkd, soft-cda-in1k, soft-rded, ...: what students will see.")
+        str,
+        typer.Option(
+            "--protocol",
+            "-p",
+            help="soft-fkd, soft-cda-in1k, soft-rded, ...: what students will see.",
+            autocompletion=offer(*SOFT_PROTOCOLS),
+        ),
     ],
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Of the students' training; default: the protocol's. More adds to them.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from attar.cli.names import NETWORKS, offer
 from attar.cli.options import (
     IMAGES,
     AllowDownload,
@@ -26,7 +27,11 @@ _TRAINING = "Training"
 def squeeze(
     images: Annotated[str, typer.Argument(help=IMAGES)],
     arch: Annotated[
-        str, typer.Option(help="convnet3 to convnet6, resnetap10, cifar_resnet20, -56, or a network of timm.")
+        str,
+        typer.Option(
+            help="convnet3 to convnet6, resnetap10, cifar_resnet20, -56, or a network of timm.",
+            autocompletion=offer(*NETWORKS),
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The squeezed network, a .safetensors file.")],
     ssl: Annotated[
@@ -52,7 +57,12 @@ def squeeze(
     ] = None,
     std: Annotated[str | None, typer.Option(help="Three numbers, as --mean.")] = None,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="fp32 or bf16 (autocast).", rich_help_panel="Where to run")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32 or bf16 (autocast).", autocompletion=offer("fp32", "bf16"), rich_help_panel="Where to run"
+        ),
+    ] = "fp32",
     class_names: ClassNames = None,
     classes: Classes = None,
     limit: Limit = None,

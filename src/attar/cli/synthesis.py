@@ -52,7 +52,9 @@ def open_synthesis(
     from attar.synthesis.presets import published_for
 
     if like is not None:
-        raise SettingsError(f"{settings.method} is like no set", "leave --like to neighbours and jpeg")
+        raise SettingsError(
+            f"{settings.method} has no use for --like", "leave it out, or choose --method neighbours or jpeg"
+        )
     published = published_for(preset)
     notes = [] if published is None else [published]
     if groups is not None and not settings.options.needs_groups:

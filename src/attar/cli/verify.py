@@ -37,7 +37,10 @@ def verify(
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        raise AttarError(f"{len(faults)} of {len(sets)} are not as they were written:\n" + "\n".join(map(str, faults)))
+        listed = "\n".join(fault.message for fault in faults)
+        raise AttarError(
+            f"{len(faults)} of {len(sets)} are not as they were written:\n{listed}", "Restore them, or distil again."
+        )
 
 
 def _checked(path: Path) -> str:

@@ -59,7 +59,9 @@ def pruned(network: Classifier, share: float) -> Classifier:
     CIFAR's residual ones, SettingsError for a share outside 0..1.
     """
     if not 0 <= share < 1:
-        raise SettingsError(f"a share of {share:g} of the channels can't be pruned", "0 <= share < 1")
+        raise SettingsError(
+            f"a share of {share:g} of the channels can't be pruned", "give a share from 0 to less than 1"
+        )
     smaller = copy.deepcopy(network)
     layers = _layers(smaller)
     sizes = torch.cat([layer.norm.weight.detach().abs() for layer in layers])

@@ -182,4 +182,7 @@ def _make(values: Mapping[str, Any]) -> RecoverySettings:
         message = f"{name} is no setting of method {values['method']}"
         raise SettingsError(message, nearest(name, RecoverySettings.model_fields))
     allowed = first["msg"][0].lower() + first["msg"][1:]
-    raise SettingsError(f"Setting {name} = {first['input']!r}: {allowed}.")
+    raise SettingsError(
+        f"setting {name} = {first['input']!r}: {allowed}",
+        "Give it another value: --set NAME=VALUE, or the flag of that name.",
+    )

@@ -78,7 +78,7 @@ def teacher_logits(teacher: Squeezed, images: Float[Tensor, "n 3 side side"]) ->
     """
     if teacher.network.training:
         raise EvaluationError(
-            f"the teacher {teacher.name} is in training mode: its answers would hang on each other",
+            f"the teacher {teacher.name} is in training mode: its answer to an image would depend on the others",
             "Call .eval() on it.",
         )
     with torch.no_grad():

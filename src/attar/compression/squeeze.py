@@ -112,7 +112,7 @@ def _check(source: ImageSource, out: Path, settings: SqueezeSettings, weights: s
     if len(source.classes) < 2 or int(source.counts.min()) < 2:
         raise SettingsError("squeezing needs two classes of two images each", "give a folder with a subfolder a class")
     if out.suffix != ".safetensors":
-        raise SettingsError(f"{out} should end in .safetensors", "a squeezed network is one such file")
+        raise SettingsError(f"{out} should end in .safetensors", "name a file such as net.safetensors")
     if out.exists() and not is_squeezed(out):
         raise SettingsError(f"{out} exists and is no squeezed network", "choose another --out")
     if weights is not None and settings.ssl != "none":
@@ -148,12 +148,15 @@ def _preprocessing(
         raise SettingsError("mean and std go together", "give both, or neither")
     if mean is not None and std is not None:
         if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
-            raise SettingsError(f"mean {mean} and std {std} can't be", "they are of RGB in 0..1, and std is positive")
+            raise SettingsError(f"mean {mean} and std {std} can't be", "give those of RGB in 0..1, with a std above 0")
         return mean, std
     if layout == "plain" or not published:
         message = "this checkpoint doesn't say which mean and std its images had"
         imagenet = f"--mean {_words(IMAGENET_MEAN)} --std {_words(IMAGENET_STD)}"
-        raise SettingsError(message, f"give both; ImageNet's: {imagenet}; for CIFAR several pairs are about")
+        raise SettingsError(
+            message,
+            f"give both: ImageNet's are {imagenet}, and of CIFAR's there are several, so look in its training code",
+        )
     return IMAGENET_MEAN, IMAGENET_STD
 
 

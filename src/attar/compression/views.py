@@ -51,9 +51,15 @@ class Recipe:
     def __post_init__(self) -> None:
         low, high = self.scale
         if not 0 < low <= high <= 1:
-            raise SettingsError(f"crops of scale {low:g} to {high:g} can't be cut", "0 < low <= high <= 1")
+            raise SettingsError(
+                f"crops of scale {low:g} to {high:g} can't be cut",
+                "give two shares of the area, the smaller one first, above 0 and up to 1",
+            )
         if self.side < 1 or self.shuffle < 1 or self.strength <= 0 or not 0 <= self.mix_probability <= 1:
-            raise SettingsError(f"no views can be cut by {self}", "side, shuffle and strength must be positive")
+            raise SettingsError(
+                f"no views can be cut by {self}",
+                "give a positive side, shuffle and strength, and a mix_probability from 0 to 1",
+            )
 
     @property
     def fingerprint(self) -> str:

@@ -74,7 +74,7 @@ class Labels:
     def _ambiguous(self, name: str, found: list[int]) -> SettingsError:
         kind, way = ("ImageNet class", "WordNet id or an index map") if self.wnids else ("class", "index map")
         listed = ", ".join(map(str, found))
-        return SettingsError(f'Label "{name}" names more than one {kind} ({listed}).', f"Give the {way}.")
+        return SettingsError(f'label "{name}" names more than one {kind} ({listed})', f"Give the {way}.")
 
     def _unknown(self, name: str) -> SettingsError:
         kind = "ImageNet classes" if self.wnids else "classes"
@@ -84,7 +84,7 @@ class Labels:
             spelt = {_normalised(name): name for names in self.names for name in names}
             closest = difflib.get_close_matches(_normalised(name), spelt, n=3, cutoff=0.0)
             hint = f"Closest: {', '.join(spelt[each] for each in closest)}."
-        message = f'Label "{name}" is not one of the {len(self.names)} {kind} this model knows.'
+        message = f'label "{name}" is not one of the {len(self.names)} {kind} this model knows'
         return SettingsError(message, f"{hint} A --label-map FILE says which is meant.")
 
     def at(self, value: int | str) -> int:

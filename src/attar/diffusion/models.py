@@ -92,7 +92,7 @@ def _absent_vae(name: str) -> BackboneError:
 
 
 def _absent(name: str, option: str) -> BackboneError:
-    message = f'DIVER needs the diffusion weights "{name}"; they are not on this machine.'
+    message = f'DIVER needs the diffusion weights "{name}"; they are not on this machine'
     return BackboneError(message, f"Pass {option} PATH or --allow-download.")
 
 
@@ -108,7 +108,9 @@ def _schedule(diffusers: Any, config: Any) -> tuple[Float64[Tensor, " steps"], f
     """(cumulative alphas, the one before the first, offset of timesteps); BackboneError for what isn't plain DDIM's."""
     predicts = config.get("prediction_type", "epsilon")
     if predicts != "epsilon":
-        raise BackboneError(f'This scheduler predicts "{predicts}"; DIVER needs an epsilon model.')
+        raise BackboneError(
+            f'this scheduler predicts "{predicts}"; DIVER needs an epsilon model', "Pass another by --model."
+        )
     for trick in ("clip_sample", "thresholding"):
         if config.get(trick):
             message = f"this scheduler has {trick} on, which clips latents as if they were pixels"

@@ -34,7 +34,7 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 def refuse_offload(offload: str, device: torch.device) -> None:
     """SettingsError where offloading is asked for without an accelerator (diver.md 10, R8)."""
     if device.type == "cpu" and offload in ("model", "sequential"):
-        message = "No accelerator found: offloading is only for GPUs."
+        message = "no accelerator found: offloading is only for GPUs"
         raise SettingsError(message, "Run without --offload (slow) or on a GPU.")
 
 

@@ -93,7 +93,7 @@ def refine(
 
 def _check(images: DistilledSet | ImageSource, out: Path, batch: int | None) -> None:
     if batch is not None and batch < 1:
-        raise SettingsError(f"a batch of {batch} images is none", "choose --batch 1 or more")
+        raise SettingsError(f"a batch of {batch} images is too small", "choose --batch 1 or more")
     if isinstance(images, DistilledSet) and images.path.resolve() == out.resolve():
         raise SettingsError(f"{out} would replace the set that is to be refined", "choose another --out")
 

@@ -106,9 +106,12 @@ def _make(values: Mapping[str, Any]) -> RefineSettings:
     except ValidationError as error:
         first = error.errors()[0]
     if not first["loc"]:
-        raise SettingsError(first["msg"].removeprefix("Value error, "))
+        raise SettingsError(first["msg"].removeprefix("Value error, "), "see `attar refine --help`")
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         raise SettingsError(f"{name} is no setting of a refinement", nearest(name, RefineSettings.model_fields))
     allowed = first["msg"][0].lower() + first["msg"][1:]
-    raise SettingsError(f"Setting {name} = {first['input']!r}: {allowed}.")
+    raise SettingsError(
+        f"setting {name} = {first['input']!r}: {allowed}",
+        "Give it another value: --set NAME=VALUE, or the flag of that name.",
+    )

@@ -23,6 +23,7 @@ from safetensors.numpy import save as safetensors_bytes
 from attar.distilled.card import card
 from attar.distilled.heads import Head, check_head, read_head, write_heads
 from attar.distilled.manifest import SCHEMA, Manifest, is_intact, sealed
+from attar.distilled.notebook import set_html
 from attar.distilled.preview import preview
 from attar.errors import ArtefactError, ImageError
 from attar.files import (
@@ -42,6 +43,7 @@ from attar.images.source import ImageSource
 from attar.run import Run
 
 _LISTED = 10
+ON_THE_HUB = "hf:"
 _PARTS = {
     "images/metadata.csv": "table",
     "preview.png": "preview",
@@ -104,8 +106,11 @@ class DistilledSet:
     @cached_property
     def images(self) -> UInt8[np.ndarray, "n 3 side side"]:
         """The decoded PNG files, in the order of `labels`."""
-        folder = self.path / "images"
-        return np.stack([self._decode(_inside(folder, row["file_name"])) for row in self._table])
+        return np.stack([self.image(index) for index in range(len(self))])
+
+    def image(self, index: int) -> UInt8[np.ndarray, "3 side side"]:
+        """One of `images`, without decoding the others."""
+        return self._decode(inside(self.path / "images", self._table[index]["file_name"]))
 
     def _decode(self, path: Path) -> UInt8[np.ndarray, "3 side side"]:
         try:
@@ -153,7 +158,7 @@ class DistilledSet:
         sizes = dict.fromkeys(("images", "table", "heads", "provenance", "preview", "card", "configuration"), 0)
         for name in (*self.manifest.files, "attar.json"):
             part = _PARTS.get(name, name.partition("/")[0])
-            sizes[part] = sizes.get(part, 0) + _inside(self.path, name).stat().st_size
+            sizes[part] = sizes.get(part, 0) + inside(self.path, name).stat().st_size
         return sizes
 
     @property
@@ -165,7 +170,7 @@ class DistilledSet:
     def heads(self) -> tuple[Head, ...]:
         """Classifiers that the set carries, in the order of their files; ArtefactError where one is damaged."""
         names = sorted(name for name in self.manifest.files if name.startswith("heads/"))
-        return tuple(read_head(_inside(self.path, name), len(self.classes)) for name in names)
+        return tuple(read_head(inside(self.path, name), len(self.classes)) for name in names)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -176,12 +181,16 @@ class DistilledSet:
 
         return torch.from_numpy(self.images[index]).float() / 255, int(self.labels[index])
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return set_html(self)
+
     def verify(self) -> None:
         """Compare every file with attar.json; ArtefactError lists what was altered, is missing, or was added to images.
 
         Hidden files beside the images, which systems leave behind and loaders pass over, don't count as added.
         """
-        there = {name: _inside(self.path, name) for name in self.manifest.files}
+        there = {name: inside(self.path, name) for name in self.manifest.files}
         missing = [name for name, path in there.items() if not path.is_file()]
         altered = [] if is_intact((self.path / "attar.json").read_bytes()) else ["attar.json"]
         altered += [
@@ -197,9 +206,14 @@ class DistilledSet:
 
 
 def load(path: str | Path) -> DistilledSet:
-    """Open the distilled set at `path`; ArtefactError where there is none, or a file is missing."""
+    """Open the distilled set at `path`, a folder or "hf:OWNER/NAME" on the Hugging Face hub, see `attar.push`.
+
+    "hf:OWNER/NAME@REVISION" pins a commit, tag or branch. A set that was fetched is opened from this machine from then
+    on, whatever the hub has; its `path` names the commit, and "@main" asks for the newest. ArtefactError where there
+    is no set, a file is missing, or a set can't be fetched.
+    """
     found = open_manifest(path)
-    missing = [name for name in found.manifest.files if not _inside(found.path, name).is_file()]
+    missing = [name for name in found.manifest.files if not inside(found.path, name).is_file()]
     if missing:
         raise ArtefactError(f"{path} lacks {_some(missing)}.", "Restore the folder or distil again.")
     return found
@@ -207,7 +221,7 @@ def load(path: str | Path) -> DistilledSet:
 
 def open_manifest(path: str | Path) -> DistilledSet:
     """The distilled set at `path`, its files unseen, for `verify`; ArtefactError where attar.json is unfit."""
-    path = Path(path)
+    path = _here(path)
     file = path / "attar.json"
     if not file.is_file():
         if Run.beside(path).started:
@@ -222,6 +236,15 @@ def open_manifest(path: str | Path) -> DistilledSet:
     if manifest.schema_version > SCHEMA:
         raise ArtefactError(f"{file} was written by a newer attar.", "Upgrade with `pip install -U attar`.")
     return DistilledSet(path, manifest)
+
+
+def _here(path: str | Path) -> Path:
+    """The folder that `path` means: itself, or of "hf:OWNER/NAME" the copy on this machine, fetched where it isn't."""
+    if not str(path).startswith(ON_THE_HUB):
+        return Path(path)
+    from attar.distilled.hub import fetch  # which is built on this module
+
+    return fetch(str(path))
 
 
 def check_place(path: Path) -> None:
@@ -311,7 +334,7 @@ def _sound_heads(distilled: DistilledSet) -> list[Head]:
     found = []
     for name in sorted(name for name in distilled.manifest.files if name.startswith("heads/")):
         with contextlib.suppress(ArtefactError):
-            found.append(read_head(_inside(distilled.path, name), len(distilled.classes)))
+            found.append(read_head(inside(distilled.path, name), len(distilled.classes)))
     return found
 
 
@@ -366,7 +389,7 @@ def _visible_files(folder: Path, part: str) -> set[str]:
     return {path.as_posix() for path in found if not any(name.startswith(".") for name in path.parts)}
 
 
-def _inside(folder: Path, name: str) -> Path:
+def inside(folder: Path, name: str) -> Path:
     """`folder / name`, refused where the name leads out of the folder, or can't be a name at all."""
     path = folder / name
     try:

@@ -6,6 +6,23 @@ import json
 
 from attar.distilled.manifest import Manifest
 
+# Names under which the hub files licences, as far as data and backbones come with them.
+_LICENCES = {
+    "apache-2.0",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "cc-by-2.0",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "mit",
+}
+_SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6}
+
 
 def card(manifest: Manifest, *, real: bool = False) -> str:
     """Markdown with a YAML head that points loaders at images/ alone; `real` images were chosen, not made."""
@@ -20,6 +37,9 @@ def card(manifest: Manifest, *, real: bool = False) -> str:
     )
     return f"""---
 pretty_name: {json.dumps(f"{manifest.data.name}, distilled by attar")}
+license: {_licence(manifest)}
+size_categories:
+- {_size(len(manifest.classes) * manifest.ipc)}
 task_categories:
 - image-classification
 tags:
@@ -39,9 +59,15 @@ configs:
 {len(manifest.classes)} classes, {manifest.ipc} {kind}
 {manifest.train_images:,} images with the method `{manifest.method}` on {backbones}.
 
-The images are PNG files of {manifest.image_side} x {manifest.image_side} pixels in one folder a class, which
-`torchvision.datasets.ImageFolder("images")` and `datasets.load_dataset("imagefolder", data_dir="images")` read as they
-are. `attar.json` holds the class order, all settings and the SHA-256 of every file.
+The images are PNG files of {manifest.image_side} x {manifest.image_side} pixels in one folder a class;
+`images/metadata.csv` holds label, title and weight of each, `attar.json` the class order, all settings and the SHA-256
+of every file.
+
+## Load it
+
+    attar.load("hf:OWNER/NAME")                          # from the hub, by the name of this page; or "FOLDER"
+    torchvision.datasets.ImageFolder("FOLDER/images")    # labels are the sorted folders
+    datasets.load_dataset("OWNER/NAME")                  # columns image, label, title, weight; or "FOLDER"
 
 ## Licence and people
 
@@ -61,6 +87,19 @@ treat the set with the care that the photos ask for.
 |---|---|---|
 {classes}
 """
+
+
+def _licence(manifest: Manifest) -> str:
+    """What the hub files the set under: one of its own names where data and backbones agree on it."""
+    named = {"-".join(origin.licence.lower().split()) for origin in (manifest.data, *manifest.backbones)}
+    if len(named) == 1 and named <= {*_LICENCES, "unknown"}:
+        return named.pop()
+    return "unknown" if manifest.data.licence == "unknown" else 'other\nlicense_name: "see the card"'
+
+
+def _size(images: int) -> str:
+    """The hub's word for so many images."""
+    return next((name for name, below in _SIZES.items() if images < below), "1M<n<10M")
 
 
 def _cell(value: object) -> str:

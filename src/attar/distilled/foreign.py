@@ -20,9 +20,10 @@ from torch import Tensor
 from attar.errors import ArtefactError
 
 _FORMATS = (
-    'Known: {"data": [[images, labels], ...]} as of DC, DSA and DM; images.pt beside labels.pt as of MTT; '
-    "images and labels in a .pt, .safetensors or .npz file."
+    'Known: {"data": [[images, labels], ...]} as of DC, DSA and DM; images.pt beside labels.pt as of MTT; data.pth of '
+    "LGM; images and labels in a .pt, .pth, .safetensors or .npz file."
 )
+_RUN_OF_LGM = "Of LGM's code this is the state of a run: give its data.pth, which holds the images."
 _BOMB_BYTES, _BOMB_RATIO = 2**28, 200
 
 # The accuracies beside the images in files of DC are NumPy's numbers.
@@ -125,7 +126,10 @@ def _content(file: Path) -> Any:
         return readers[file.suffix](file)
     except pickle.UnpicklingError as error:
         message = f"{file} was refused: it would run code when loaded, or is no file of torch.save"
-        raise ArtefactError(message, "Save its tensors alone, as .safetensors, where you trust it.") from error
+        mend = (
+            _RUN_OF_LGM if file.name == "ckpt.pth" else "Save its tensors alone, as .safetensors, where you trust it."
+        )
+        raise ArtefactError(message, mend) from error
     except _DAMAGED as error:
         told = "" if isinstance(error, LookupError) else str(error)  # a missing key's text is the key alone
         reason = told.strip().partition("\n")[0].rstrip(".") or "it is damaged"

@@ -65,7 +65,7 @@ def read_head(path: Path, classes: int) -> Head:
         accuracy = float(facts["accuracy"]) if "accuracy" in facts else None
         return Head(facts["backbone"], facts["fingerprint"], probe, facts["protocol"], facts.get("teacher"), accuracy)
     except (OSError, FileError, LookupError, ValueError) as error:
-        raise ArtefactError(f"{path} can't be read: {_reason(error)}.", "Restore it or add the head again.") from error
+        raise ArtefactError(f"can't read {path}: {_reason(error)}", "Restore it or add the head again.") from error
 
 
 def check_head(head: Head, classes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from attar.distilled.manifest import Manifest, Origin
 from attar.errors import ArtefactError
 from attar.images import open as open_images
 from attar.images.checks import as_labels, check_classes, numbered
+from attar.images.subsets import subset
 from attar.images.titles import read_titles
 
 _TOLERANCE = 0.05  # diver.md 10, R4
@@ -48,12 +50,14 @@ def import_set(
 ) -> DistilledSet:
     """Write the distilled set at `path` as one of attar's at `out`; with `restart` a set that lies there is replaced.
 
-    `path` is a folder with a subfolder of images a class, a .pt file of DC's, DSA's, DM's or MTT's code, or images
-    and labels in a .pt, .safetensors or .npz file: see `read_arrays`, also for `labels` and `index`.
+    `path` is a folder with a subfolder of images a class (as of SRe2L's and RDED's codes), a .pt file of DC's, DSA's,
+    DM's or MTT's code, LGM's data.pth, or images and labels in a .pt, .pth, .safetensors or .npz file: see
+    `read_arrays`, also for `labels` and `index`.
 
     - `mean`, `std`: of each channel in 0..1, what images of floats were normalised with; None where they weren't.
-    - `classes`: names in label order, or a file of them (one a line, or a JSON list); a folder's own, or "0", "1",
-      ..., where None. `attar evaluate` finds the classes of test images by these names.
+    - `classes`: names in label order, or a file of them (one a line, or a JSON list), or ["imagenet-1k"] or another
+      subset of ImageNet for its WordNet ids; a folder's own, or "0", "1", ..., where None. Folders that are numbered
+      (new000, 17) count in the order of their numbers. `attar evaluate` finds the classes of test images by names.
     - `clip`: accept images that lie further outside of 0..1 than 0.05. Those of methods without bounds do, once the
       normalisation is undone: of DC's for CIFAR-10 every twelfth number. Where it is more than every fifth, mean or
       std must be wrong, and the images are refused all the same; the share is kept among the set's scores.
@@ -77,13 +81,16 @@ def import_set(
         if not (mean is std is labels is None):
             raise ArtefactError(f"{path} is a folder of image files.", "Leave mean, std and labels out.")
         pixels, numbers, names = _folder(path)
+        if classes is not None:
+            numbers, names = _by_number(numbers, names)
     else:
         images, raw = read_arrays(path, None if labels is None else Path(labels), index)
         pixels, clipped = to_pixels(images, mean, std, clip)
         numbers = as_labels(raw, len(pixels), str(path))
         names = numbered(numbers, str(path))
+    titles = names
     if classes is not None:
-        names = read_titles(classes, names) if isinstance(classes, Path) else tuple(classes)
+        names, titles = _named(classes, names)
     check_classes(numbers, names, str(path))
     if architecture:
         make_classifier(architecture, len(names), side=pixels.shape[-1])  # refuses what there isn't
@@ -92,7 +99,7 @@ def import_set(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         method=method,
         classes=list(names),
-        titles=list(names),
+        titles=list(titles),
         folders=[],
         ipc=len(numbers) // len(names),
         image_side=pixels.shape[-1],
@@ -139,6 +146,33 @@ def _folder(path: Path) -> tuple[UInt8[np.ndarray, "n 3 side side"], Int[np.ndar
     return np.stack(images), source.labels, source.classes
 
 
+def _by_number(numbers: Int[np.ndarray, " n"], names: tuple[str, ...]) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]]:
+    """Labels and folders in the order of the folders' numbers where all have one: as text, 10 comes before 2."""
+    found = [re.fullmatch(r"(\D*)(\d+)", name, re.ASCII) for name in names]
+    if not all(found) or len({each[1] for each in found if each}) > 1:
+        return numbers, names
+    order = np.argsort([int(each[2]) for each in found if each], kind="stable")
+    return np.argsort(order)[numbers].astype(np.int64), tuple(names[place] for place in order)
+
+
+def _named(classes: Sequence[str] | Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(names, titles) of classes in label order: as listed, in a file, or ImageNet's by the name of a subset."""
+    if isinstance(classes, Path):
+        named = read_titles(classes, names)
+        return named, named
+    if list(classes) == ["imagenet-100"]:
+        message = "codes number the classes of imagenet-100 in orders of their own"
+        raise ArtefactError(message, "Give a file of their WordNet ids in the order of the labels.")
+    from timm.data import ImageNetInfo
+
+    imagenet = ImageNetInfo("imagenet-1k")
+    only = classes[0] if len(classes) == 1 else ""
+    wnids = tuple(imagenet.label_names()) if only == "imagenet-1k" else subset(only)
+    if wnids is None:
+        return tuple(classes), tuple(classes)
+    return wnids, tuple(imagenet.label_name_to_description(wnid).partition(",")[0] for wnid in wnids)
+
+
 def to_pixels(
     images: np.ndarray, mean: Three | None, std: Three | None, clip: bool = False
 ) -> tuple[UInt8[np.ndarray, "n 3 side side"], float]:
@@ -163,7 +197,7 @@ def to_pixels(
         raise ArtefactError("some images hold numbers that aren't finite", "Fetch the file again.")
     low, high = float(values.min()), float(values.max())
     if not clip and not -_TOLERANCE <= low <= high <= 1 + _TOLERANCE:
-        message = f"Images must lie in [0, 1] after de-normalisation; found [{low:.3f}, {high:.3f}]."
+        message = f"images must lie in [0, 1] after de-normalisation; found [{low:.3f}, {high:.3f}]"
         raise ArtefactError(message, _MEND if mean is None and std is None else f"{_MEND} {_BEYOND}")
     outside = float(np.mean((values < -_TOLERANCE) | (values > 1 + _TOLERANCE)))
     if outside > _MOST_CLIPPED:

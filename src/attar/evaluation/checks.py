@@ -29,7 +29,7 @@ def common_classes(sets: Sequence[DistilledSet], test: ImageSource, train: Image
             parts = [f"lacks {', '.join(missing[:5])}"] if missing else []
             parts += [f"has {', '.join(extra[:5])} beside them"] if extra else []
             raise EvaluationError(
-                f"The classes of {reference_name} and {name} differ: {name} {' and '.join(parts)}.",
+                f"the classes of {reference_name} and {name} differ: {name} {' and '.join(parts)}",
                 "Classes are matched by name; give images of the same classes, or choose among them with --classes.",
             )
     return reference
@@ -58,7 +58,7 @@ def without_shared(
         )
     kept = test.subset(np.flatnonzero(~shared))
     if int(kept.counts.min()) == 0:
-        raise EvaluationError("Without copies of training images some class has no test image.", "Test on others.")
+        raise EvaluationError("without copies of training images some class has no test image", "Test on others.")
     return kept, [f"{shared.sum()} test images were left out: exact copies of training images."]
 
 
@@ -76,7 +76,7 @@ def mismatches(sets: Sequence[DistilledSet], train: ImageSource | None, backbone
 def seed_groups(sets: Sequence[DistilledSet]) -> list[list[DistilledSet]]:
     """Sets that differ in their seed alone, in order of appearance."""
     if len({one.path.resolve() for one in sets}) < len(sets):
-        raise EvaluationError("A set is given twice.", "Its copies would count as seeds of their own.")
+        raise EvaluationError("a set is given twice", "Name each set once: copies would count as seeds of their own.")
     groups: dict[tuple[str, str], list[DistilledSet]] = {}
     for one in sets:
         settings = {name: value for name, value in one.manifest.settings.items() if name != "seed"}
@@ -107,8 +107,8 @@ def refuse_renamed(
         if folder != content
     ]
     raise EvaluationError(
-        f"The test images' classes seem to be mixed up: a probe on all training images is right in "
-        f"{head.accuracy:.0f} % of held-out training images and in {accuracy:.0f} % of the test images.",
+        f"the test images' classes seem to be mixed up: a probe on all training images is right in "
+        f"{head.accuracy:.0f} % of held-out training images and in {accuracy:.0f} % of the test images",
         "Check the names of the test folders: "
         f"{', '.join(found[:5])}{f' and {len(found) - 5} more' if len(found) > 5 else ''}.",
     )

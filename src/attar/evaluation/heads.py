@@ -122,7 +122,7 @@ def _fitter(recipe: str, classes: int) -> _Fit:
         return lambda features, labels: converged_probe(
             features, labels, classes, transform=settings.transform, penalty=settings.penalty
         )
-    raise EvaluationError(f"there is no recipe {recipe!r} for a head", f"one of {', '.join(RECIPES)}")
+    raise EvaluationError(f"there is no recipe {recipe!r} for a head", f"choose one of {', '.join(RECIPES)}")
 
 
 def _authors(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attar.distilled import csv_text
+from attar.evaluation.notebook import matrix_html
 from attar.evaluation.result import Evaluation
 from attar.evaluation.rows import Row
 
@@ -50,6 +51,10 @@ class Matrix:
     protocol: str
     backbones: tuple[str, ...]
     lines: tuple[Line, ...]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return matrix_html(self)
 
 
 def matrix(evaluation: Evaluation, protocol: str) -> Matrix:

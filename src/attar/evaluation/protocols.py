@@ -69,5 +69,5 @@ PROTOCOLS = {
 def protocol(name: str) -> Protocol:
     """The protocol called `name`; EvaluationError names the nearest."""
     if name not in PROTOCOLS:
-        raise EvaluationError(f"There is no protocol {name!r}.", nearest(name, [*PROTOCOLS, *STUDENT_PROTOCOLS]))
+        raise EvaluationError(f"there is no protocol {name!r}", nearest(name, [*PROTOCOLS, *STUDENT_PROTOCOLS]))
     return PROTOCOLS[name]

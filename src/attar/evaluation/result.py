@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from attar.evaluation.group_scores import GroupTable, group_table
+from attar.evaluation.notebook import evaluation_html
 from attar.evaluation.protocols import PROTOCOLS
 from attar.evaluation.ranking import augmentation_robust_score, label_robust_score
 from attar.evaluation.rows import Row
@@ -190,6 +191,10 @@ class Evaluation:
             "differences": differences,
             "remarks": list(self.remarks),
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return evaluation_html(self)
 
     def _scores(self, row: Row) -> dict[str, Any]:
         """What is known of a row beside others."""

@@ -183,9 +183,9 @@ def student_protocol(name: str) -> StudentProtocol:
     """The protocol called `name`, such as "soft-rded" or "soft-rded/epochs=50"; EvaluationError names the nearest."""
     base, _, suffix = name.partition("/")
     if base not in STUDENT_PROTOCOLS:
-        raise EvaluationError(f"There is no protocol {name!r}.", nearest(base, STUDENT_PROTOCOLS))
+        raise EvaluationError(f"there is no protocol {name!r}", nearest(base, STUDENT_PROTOCOLS))
     length = re.fullmatch(r"epochs=([1-9]\d{0,5})", suffix)
     if suffix and length is None:
-        raise EvaluationError(f"{suffix!r} is no length of a training", f"Write {base}/epochs=50 for example.")
+        raise EvaluationError(f"{suffix!r} doesn't say how long to train", f"Write {base}/epochs=50 for example.")
     labels, _, plan = base.partition("-")
     return StudentProtocol(name, labels == "soft", plan, None if length is None else int(length[1]))

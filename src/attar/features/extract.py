@@ -257,7 +257,7 @@ def _forward(backbone: Backbone, cut: Cut, images: Tensor, ids: np.ndarray) -> T
 def _check_finite(backbone: Backbone, values: Float[Tensor, "images views dim"]) -> None:
     if not torch.isfinite(values).all():
         raise BackboneError(
-            f"Backbone {backbone.name} gives features that are not finite.", "Check its weights, mean and std."
+            f"backbone {backbone.name} gives features that are not finite", "Check its weights, mean and std."
         )
 
 
@@ -265,5 +265,5 @@ def _check_distinct(backbone: Backbone, values: Float[Tensor, "images views dim"
     flat = values.flatten(0, 1)
     if len(flat) > 1 and (flat == flat[0]).all():
         raise BackboneError(
-            f"Backbone {backbone.name} gives the same features for every image.", "Check its weights, mean and std."
+            f"backbone {backbone.name} gives the same features for every image", "Check its weights, mean and std."
         )

@@ -109,7 +109,9 @@ class RealFeatures:
         has a shuffle of its own and the same share of the batch. SettingsError where the images aren't at hand.
         """
         if self.batches is None:
-            raise SettingsError("fresh views need the real images", "use what takes cached features")
+            raise SettingsError(
+                "fresh views need the real images", "give them too, or use --set real=features, which takes cached ones"
+            )
         return self.batches(step, size, balanced=balanced)
 
     def clusters(self, count: int, *, equal: bool = True) -> Int[Tensor, " images"]:

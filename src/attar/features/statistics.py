@@ -74,7 +74,7 @@ class ClassStatistics:
         """Statistics of both streams together (Chan, Golub and LeVeque's update); exact in real arithmetic."""
         if self.header != other.header:
             raise SettingsError(
-                f"Statistics of different features can't be merged: {self.header} and {other.header}.",
+                f"statistics of different features can't be merged: {self.header} and {other.header}",
                 "Compute both with the same backbone, views and data.",
             )
         if self._shapes() != other._shapes():

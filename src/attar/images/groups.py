@@ -34,9 +34,10 @@ def with_groups(source: ImageSource, spec: str | Path) -> ImageSource:
     ]
     missing = [name for name, cell in zip(names, found, strict=True) if cell is None]
     if missing:
+        first = ", ".join(list(cells)[:2]) or "none"
         raise ImageError(
             f"{len(missing):,} of {len(names):,} images have no row in {file}, such as {missing[0]}",
-            f"Its {len(cells):,} rows name {', '.join(list(cells)[:2]) or 'none'}{', ...' if len(cells) > 2 else ''}",
+            f"Add them. Its {len(cells):,} rows name {first}{', ...' if len(cells) > 2 else ''}",
         )
     cleaned = [cell for cell in found if cell is not None]
     group_names = tuple(sorted(set(cleaned)))

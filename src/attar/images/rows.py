@@ -95,7 +95,7 @@ def _text(file: Path) -> str:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise ImageError(f"can't read {file} ({error.strerror})") from error
+        raise ImageError(f"can't read {file} ({error.strerror})", "Check the path and your permissions.") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -148,7 +148,7 @@ def _samples(shard: Path) -> Iterator[tuple[Member, int | str]]:
                     raise ImageError(f"member {sample.image.name} of {shard} has no label", _LAYOUT)
                 yield sample.image, label
     except OSError as error:
-        raise ImageError(f"can't read {shard} ({error.strerror})") from error
+        raise ImageError(f"can't read {shard} ({error.strerror})", "Check the path and your permissions.") from error
 
 
 def _note(samples: dict[str, _Sample], shard: Path, member: Member) -> None:

@@ -37,7 +37,9 @@ def lda_classifier(statistics: ClassStatistics, shrinkage: float) -> LinearClass
     """
     counts, means = statistics.counts.double().numpy(), statistics.means.numpy()
     if not 0 <= shrinkage <= 1:
-        raise EvaluationError(f"a shrinkage of {shrinkage:g} is not within 0..1", "0.1 is a start")
+        raise EvaluationError(
+            f"a shrinkage of {shrinkage:g} is not within 0..1", "give a number from 0 to 1; 0.1 is a start"
+        )
     if not counts.all():
         empty = int(np.argmin(counts))
         raise EvaluationError(f"class {empty} has no rows, so its prior is 0", "leave it out of the statistics")

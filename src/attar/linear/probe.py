@@ -85,7 +85,7 @@ def converged_probe(
     classifier = softmax_regression(scaling(rows), targets, classes, penalty=penalty, row_weights=omega)
     if not classifier.converged:
         raise EvaluationError(
-            f"The probe did not converge in {classifier.iterations} iterations at penalty {penalty:g}.",
+            f"the probe did not converge in {classifier.iterations} iterations at penalty {penalty:g}",
             "Features may be far from unit scale; check the backbone's mean and std.",
         )
     return ConvergedProbe(scaling, classifier)

@@ -13,7 +13,7 @@ def members(labels: Int[np.ndarray, " n"], classes: int, wanted: int) -> list[In
     counts = np.bincount(labels, minlength=classes)
     if counts.min() < wanted:
         raise SettingsError(
-            f"Class {int(counts.argmin())} has {counts.min()} images, fewer than the {wanted} asked for.",
+            f"class {int(counts.argmin())} has {counts.min()} images, fewer than the {wanted} asked for",
             "Choose a smaller --ipc; synthetic images can be more than the real ones.",
         )
     return [np.flatnonzero(labels == label) for label in range(classes)]

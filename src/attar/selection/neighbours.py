@@ -26,7 +26,7 @@ def neighbour_images(
         real, distilled = np.flatnonzero(labels == label), np.flatnonzero(set_labels == label)
         if len(real) < len(distilled):
             raise SettingsError(
-                f"Class {label} has {len(real)} images, fewer than the {len(distilled)} distilled ones.",
+                f"class {label} has {len(real)} images, fewer than the {len(distilled)} distilled ones",
                 "Compare with a set of fewer images per class.",
             )
         chosen.append(real[_matched(_directions(set_features[distilled]) @ _directions(features[real]).T)])

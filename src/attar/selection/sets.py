@@ -99,7 +99,9 @@ def _check(method: str, task: Task, out: Path) -> None:
     if method in LIKE_A_SET:
         _check_reference(method, task, out)
     elif task.like is not None:
-        raise SettingsError(f"{method} is like no set", f"leave --like to {' and '.join(sorted(LIKE_A_SET))}")
+        raise SettingsError(
+            f"{method} has no use for --like", f"leave it out, or choose --method {' or '.join(sorted(LIKE_A_SET))}"
+        )
     counts, classes = task.source.counts, task.source.classes
     fewest = int(counts.argmin())
     if method != "noise" and counts[fewest] < task.ipc:

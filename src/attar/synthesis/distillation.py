@@ -229,7 +229,7 @@ def _objective(settings: Settings) -> type[Objective]:
 
 def _check(source: ImageSource, backbones: Sequence[Backbone], settings: Settings) -> None:
     if len(source.classes) < 2:
-        raise SettingsError("Distillation needs at least two classes.", "Give a folder with a subfolder a class.")
+        raise SettingsError("distillation needs at least two classes", "Give a folder with a subfolder a class.")
     if not backbones:
         raise SettingsError("distillation needs a backbone", "give one, or several")
     if len({each.fingerprint for each in backbones}) < len(backbones):

@@ -123,7 +123,7 @@ class Matching:
             log = self._try_gradient(step)
         if not math.isfinite(log["gradient"]):
             raise SettingsError(
-                f"The gradient at step {step} is not finite; the step was not taken.",
+                f"the gradient at step {step} is not finite; the step was not taken",
                 "The last checkpoint is whole. Try --precision fp32 or a lower --lr.",
             )
         return log
@@ -209,7 +209,7 @@ class Matching:
         """The term's weighted gradient with respect to the features; its figures go into the log."""
         if not torch.isfinite(features).all():
             raise SettingsError(
-                f"Backbone {term.backbone.name} gave features that are not finite at step {step}.",
+                f"backbone {term.backbone.name} gave features that are not finite at step {step}",
                 "The last checkpoint is whole. Try --precision fp32 or a lower --lr.",
             )
         rows = Rows(*(part.to(features.device) for part in (self.rows.image, self.rows.view, self.rows.label)))

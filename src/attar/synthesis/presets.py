@@ -96,7 +96,7 @@ def published_for(preset: str) -> str | None:
 
 def _find(preset: str) -> Preset:
     if preset not in PRESETS:
-        raise SettingsError(f"There is no preset {preset!r}.", nearest(preset, PRESETS))
+        raise SettingsError(f"there is no preset {preset!r}", nearest(preset, PRESETS))
     return PRESETS[preset]
 
 
@@ -107,4 +107,4 @@ def read_settings(file: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"Can't read settings from {file}: {error}.", "It should be a TOML file.") from error
+        raise SettingsError(f"can't read settings from {file}: {error}", "It should be a TOML file.") from error

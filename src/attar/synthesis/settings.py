@@ -29,7 +29,7 @@ class Settings(BaseModel):
     canvas: Literal["pyramid", "pixels"] = "pyramid"
     grow_every: int = Field(200, ge=1, description="steps between two levels of the pyramid")
     start_side: int = Field(1, ge=1, description="side of the pyramid's finest level at the start")
-    decorrelate: bool = Field(True, description="colours as they go together in photos (lgm.md 4)")
+    decorrelate: bool = Field(True, description="colours as they go together in photos")
     smooth: float = Field(0.0, ge=0, description="weight of a penalty on differences between neighbouring pixels")
     restart_adam: bool = Field(False, description="forget Adam's moments when a level is added")
     scale_low: float | None = Field(
@@ -99,7 +99,10 @@ def _refusal(error: Any, method: str, known: Collection[str]) -> SettingsError:
     name = str(error["loc"][0]) if error["loc"] else "scale_low"
     if error["type"] != "extra_forbidden":
         allowed = error["msg"][0].lower() + error["msg"][1:]
-        return SettingsError(f"Setting {name} = {error['input']!r}: {allowed}.")
+        return SettingsError(
+            f"setting {name} = {error['input']!r}: {allowed}",
+            "Give it another value: --set NAME=VALUE, or the flag of that name.",
+        )
     owners = [other for other in objective_names() if _has(other, name)]
     if owners:
         return SettingsError(f"{name} is no setting of method {method}", f"It is one of {', '.join(owners)}.")
@@ -107,4 +110,4 @@ def _refusal(error: Any, method: str, known: Collection[str]) -> SettingsError:
         return SettingsError(
             f"there is no method {method!r} with a setting {name!r}", nearest(method, objective_names())
         )
-    return SettingsError(f"There is no setting {name!r}.", nearest(name, known))
+    return SettingsError(f"there is no setting {name!r}", nearest(name, known))

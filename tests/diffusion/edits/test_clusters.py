@@ -94,10 +94,10 @@ def test_fewer_images_than_clusters_are_refused_after_outliers_too():
     sentence = 'Class "tench" has {} usable images but IPC is 5; EDITS needs at least one image per cluster.'
     with pytest.raises(SettingsError) as refused:
         cluster(blobs(1, 3), 5, seed=0, name="tench")
-    assert str(refused.value) == sentence.format(3)
+    assert str(refused.value).splitlines()[0] == sentence.format(3)
     with pytest.raises(SettingsError) as refused:
         cluster(blobs(1, 5), 5, seed=0, outliers=0.2, name="tench")
-    assert str(refused.value) == sentence.format(4)
+    assert str(refused.value).splitlines()[0] == sentence.format(4)
     assert sorted(cluster(blobs(1, 5), 5, seed=0, name="tench").members.tolist()) == [0, 1, 2, 3, 4]
 
 

@@ -164,7 +164,7 @@ def test_prototypes_without_latents_or_of_unlike_number_are_refused(source, sett
 
 
 WRONG = {
-    "batch": ({}, {"batch": 0}, SettingsError, "A batch of 0 images is none"),
+    "batch": ({}, {"batch": 0}, SettingsError, "A batch of 0 images is too small"),
     "stages": ({}, {"prototypes": "x"}, SettingsError, "for the stage generate alone"),
     "precision": ({}, {"precision": "fp8"}, SettingsError, "There is no precision 'fp8'"),
     "offload": ({}, {"offload": "model"}, SettingsError, "No accelerator found"),

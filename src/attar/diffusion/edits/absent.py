@@ -10,5 +10,5 @@ from attar.errors import AttarError, BackboneError
 def absent(role: str) -> Callable[[str], AttarError]:
     """What to raise where the weights that play `role` aren't on this machine (R1)."""
     return lambda name: BackboneError(
-        f'EDITS needs "{name}" ({role}); it is not on this machine.', "Pass a path or --allow-download."
+        f'EDITS needs "{name}" ({role}); it is not on this machine', "Pass a path or --allow-download."
     )

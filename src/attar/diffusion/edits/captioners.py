@@ -155,7 +155,7 @@ def _check_memory(library: Any, config: Any, name: str, place: torch.device, *, 
     have = free_bytes(place)
     if need > have and not allow_offload:
         raise SettingsError(
-            f'The captioner "{name}" needs about {need / 1e9:.0f} GB and {have / 1e9:.0f} GB are free.',
+            f'the captioner "{name}" needs about {need / 1e9:.0f} GB and {have / 1e9:.0f} GB are free',
             "Use --captioner blip, --captioner file, or --allow-offload.",
         )
     return need <= have

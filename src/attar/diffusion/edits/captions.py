@@ -23,9 +23,11 @@ def read_captions(file: Path) -> dict[str, str]:
     try:
         lines = file.read_text("utf-8").split("\n")
     except FileNotFoundError as error:
-        raise FileError(f"there is no file {file}") from error
+        raise FileError(f"there is no file {file}", "Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"can't read {file}: {error}") from error
+        raise FileError(
+            f"can't read {file}: {error}", "It should be a text file in UTF-8, a JSON object a line."
+        ) from error
     captions: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():

@@ -46,13 +46,16 @@ def cluster(
     Source: edits.md 4.
     """
     if not 0 <= outliers <= 0.5:
-        raise SettingsError(f"a share of {outliers:g} outliers isn't between 0 and 0.5", "VLCP's is 0.1.")
+        raise SettingsError(
+            f"a share of {outliers:g} outliers isn't between 0 and 0.5", "Choose one in between; VLCP's is 0.1."
+        )
     rows = features.numpy()
     usable = np.flatnonzero(_inliers(rows, outliers))
     if len(usable) < count:
         raise SettingsError(
-            f'Class "{name}" has {len(usable)} usable images but IPC is {count}; '
-            "EDITS needs at least one image per cluster."
+            f'class "{name}" has {len(usable)} usable images but IPC is {count}; '
+            "EDITS needs at least one image per cluster",
+            "Choose a smaller --ipc, or add images.",
         )
     fit = _kmeans if algorithm == "kmeans" else _minibatch
     members = np.full(len(rows), -1)

@@ -168,7 +168,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise FileError(f"{file} can't be read: {error}.", "Mend it, or make it again with --restart.") from error
+        raise FileError(f"can't read {file}: {error}", "Mend it, or make it again with --restart.") from error
     if not isinstance(found, dict):
         raise FileError(f"{file} holds no JSON object", "Mend it, or make it again with --restart.")
     return found
@@ -189,7 +189,7 @@ def drop_cut_line(file: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"can't read {file}: {error}") from error
+        raise FileError(f"can't read {file}: {error}", "Make it again with --restart.") from error
 
 
 def _is_object(line: bytes) -> bool:

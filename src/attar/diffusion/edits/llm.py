@@ -81,13 +81,13 @@ class LanguageModel:
         self._host, self._is_local = _host(url)
         if not (self._is_local or allow_remote):
             raise SettingsError(
-                f"Sending captions to {self._host}: pass --allow-remote-text to confirm that they may leave this "
-                "machine."
+                f"sending captions to {self._host}: pass --allow-remote-text to confirm that they may leave this "
+                "machine"
             )
         self._key = os.environ.get(key_variable) or ("none" if self._is_local else "")
         if not self._key:
             raise SettingsError(
-                f"No key for the text writer: set the environment variable {key_variable}, or use --text-proto medoid."
+                f"no key for the text writer: set the environment variable {key_variable}, or use --text-proto medoid"
             )
         self._answers = _read_cache(cache)
 

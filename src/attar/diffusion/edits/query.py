@@ -35,7 +35,9 @@ def attend(
             [0., 1.]])
     """
     if temperature <= 0:
-        raise SettingsError(f"a temperature of {temperature:g} isn't above 0", "The authors' is --temperature 0.01.")
+        raise SettingsError(
+            f"a temperature of {temperature:g} isn't above 0", "Use --set temperature=0.01, as the authors."
+        )
     if normalise:
         images, texts = normalize(images), normalize(texts)
     return torch.cat([(block @ texts.T / temperature).softmax(1) @ texts for block in images.split(rows)])

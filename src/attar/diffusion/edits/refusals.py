@@ -72,8 +72,9 @@ def _refuse_few_images(job: Job) -> None:
     for label, name in enumerate(job.source.classes):
         if len(job.images(label)) < job.settings.prototypes:
             raise SettingsError(
-                f'Class "{name}" has {len(job.images(label))} usable images but IPC is '
-                f"{job.settings.prototypes}; EDITS needs at least one image per cluster."
+                f'class "{name}" has {len(job.images(label))} usable images but IPC is '
+                f"{job.settings.prototypes}; EDITS needs at least one image per cluster",
+                "Choose a smaller --ipc, or add images.",
             )
 
 

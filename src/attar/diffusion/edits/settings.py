@@ -191,4 +191,7 @@ def _make(values: Mapping[str, Any]) -> EditsSettings:
     if first["type"] == "extra_forbidden":
         raise SettingsError(f"{name} is no setting of EDITS", nearest(name, EditsSettings.model_fields))
     allowed = first["msg"][0].lower() + first["msg"][1:]
-    raise SettingsError(f"Setting {name} = {first['input']!r}: {allowed}.")
+    raise SettingsError(
+        f"setting {name} = {first['input']!r}: {allowed}",
+        "Give it another value: --set NAME=VALUE, or the flag of that name.",
+    )

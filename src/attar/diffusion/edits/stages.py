@@ -114,7 +114,7 @@ def edits(
 
 def _check(stages: Sequence[Stage], prototypes: str | Path | None, batch: int) -> None:
     if batch < 1:
-        raise SettingsError(f"a batch of {batch} images is none", "choose --batch 1 or more")
+        raise SettingsError(f"a batch of {batch} images is too small", "choose --batch 1 or more")
     if not stages:
         raise SettingsError("there is no stage to do", f"choose some of {', '.join(STAGES)}")
     if prototypes is not None and list(stages) != ["generate"]:

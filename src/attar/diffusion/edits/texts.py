@@ -70,7 +70,10 @@ def open_writer(
     if kind in simple:
         return simple[kind]
     if kind in WRITERS:
-        raise SettingsError(f"texts by {kind} lack their {'file' if kind == 'file' else 'model'}")
+        raise SettingsError(
+            f"texts by {kind} lack their {'file' if kind == 'file' else 'model'}",
+            "Name it, or use --text-proto medoid.",
+        )
     raise SettingsError(f"there is no writer of texts {kind!r}", nearest(kind, WRITERS))
 
 

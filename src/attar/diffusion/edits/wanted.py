@@ -51,7 +51,8 @@ def _wanted(job: Job, prototypes: EditsFiles) -> Iterator[Wanted]:
         entries, latents = _read_prototypes(file)
         if settings.ipc % len(entries):
             raise SettingsError(
-                f'IPC {settings.ipc} is not a multiple of the {len(entries)} prototypes per class in "{file}".'
+                f'IPC {settings.ipc} is not a multiple of the {len(entries)} prototypes per class in "{file}"',
+                "Choose such an --ipc, or make the prototypes again: attar edits prototypes --restart.",
             )
         count = count or len(entries)
         if len(entries) != count:

@@ -146,6 +146,9 @@ def fit_probe(
     wanted = targets if offset is None else targets - offset
     penalty = share * rows.square().sum()
     if penalty == 0:
-        raise SettingsError("a probe can't learn from features that are all equal", "are all images the same?")
+        raise SettingsError(
+            "a probe can't learn from features that are all equal",
+            "check that the images differ, and the backbone's mean and std",
+        )
     factor = torch.linalg.cholesky(rows @ rows.T + penalty * torch.eye(len(rows)).to(rows))
     return RidgeProbe(rows, factor, torch.cholesky_solve(wanted, factor), share, centre, offset)

@@ -74,18 +74,26 @@ def class_means(
     membership = torch.nn.functional.one_hot(labels, classes).to(features)
     counts = membership.sum(0)
     if (counts == 0).any():
-        raise SettingsError(f"Class {int(counts.argmin())} has no synthetic image.", "Every class takes part.")
+        raise SettingsError(
+            f"class {int(counts.argmin())} has no synthetic image", "Give each class an image at least."
+        )
     return membership.T @ features / counts[:, None], counts
 
 
 def check_means(means: Float[Tensor, "classes dim"]) -> None:
     """SettingsError where real class means have no flow."""
     if len(means) < 2:
-        raise SettingsError("Flow matching needs at least two classes.", "A flow points from one class to others.")
+        raise SettingsError(
+            "flow matching needs at least two classes",
+            "Give images of two classes or more: a flow points from one to others.",
+        )
     if not torch.isfinite(means).all():
-        raise SettingsError("The real class means are not finite.", "Check the backbone's weights and mean/std.")
+        raise SettingsError("the real class means are not finite", "Check the backbone's weights and mean/std.")
     if _norm(centred(means)) == 0:
-        raise SettingsError("All real class means are equal.", "The backbone sees no difference between classes.")
+        raise SettingsError(
+            "all real class means are equal",
+            "Check the backbone's weights, mean and std, or use another: this one sees no difference between classes.",
+        )
 
 
 def exactly(features: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:

@@ -113,7 +113,7 @@ def match_gradients(
     synthetic = residual.T @ extended
     n_real, n = torch.linalg.vector_norm(real), torch.linalg.vector_norm(synthetic)
     if n_real == 0 or n == 0:
-        raise SettingsError("a random head has no gradient", "are all features of the images equal?")
+        raise SettingsError("a random head has no gradient", "check that the images differ, and the backbone's weights")
     cosine = (real * synthetic).sum() / (n_real * n)
     pull = (cosine * synthetic / n - real / n_real) / n
 

@@ -33,13 +33,13 @@ class FlowOptions(Options):
     target: Literal["means", "learned", "probe-inverse"] = Field(
         "means", description="class means, vectors that a probe learns best from, or the full probe's inverse"
     )
-    w_mean: float = Field(0.0, ge=0, description="weight of the common mean (sfm.md 7)")
-    w_scale: float = Field(0.0, ge=0, description="weight of the scale (sfm.md 7)")
+    w_mean: float = Field(0.0, ge=0, description="weight of the common mean")
+    w_scale: float = Field(0.0, ge=0, description="weight of the scale")
     spread: float = Field(0.0, ge=0, description="weight of the distances within classes, at several images a class")
     whiten: float | None = Field(None, gt=0, le=1, description="shrinkage of the scatter that whitens features first")
     prior: Literal["uniform", "empirical"] = Field("uniform", description="how much each class counts in the flows")
     per_class: bool = Field(False, description="the mean of the classes' cosines in place of one for all")
-    paper_quirks: bool = Field(False, description="the authors' divisor at ipc > 1 (sfm.md 10)")
+    paper_quirks: bool = Field(False, description="the authors' divisor at ipc > 1")
     group_balanced: bool = Field(False, description="class centres in which every group counts the same")
 
     @property

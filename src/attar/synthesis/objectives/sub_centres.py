@@ -29,8 +29,8 @@ class SubCentreOptions(Options):
     """Settings of flow matching towards sub-centres."""
 
     target: Literal["clusters", "learned"] = Field("clusters", description="clusters' means, or what teaches a probe")
-    w_mean: float = Field(0.0, ge=0, description="weight of the common mean (sfm.md 7)")
-    w_scale: float = Field(0.0, ge=0, description="weight of the scale (sfm.md 7)")
+    w_mean: float = Field(0.0, ge=0, description="weight of the common mean")
+    w_scale: float = Field(0.0, ge=0, description="weight of the scale")
     equal_clusters: bool = Field(True, description="clusters of equal size; else images carry weights")
 
 
@@ -56,7 +56,9 @@ class SubCentreFlowMatching(Objective):
     def __post_init__(self) -> None:
         sums = self.shares.sum(1)
         if (self.shares <= 0).any() or not torch.allclose(sums, torch.ones_like(sums)):
-            raise SettingsError("the shares of a class's sub-centres must be positive and sum to 1")
+            raise SettingsError(
+                "the shares of a class's sub-centres must be positive and sum to 1", "divide them by their sum"
+            )
         check_means(_class_means(self.centres, self.shares))
 
     @classmethod
@@ -140,10 +142,12 @@ def _cells(rows: Rows, classes: int, count: int) -> tuple[Int[Tensor, " rows"], 
     labels = torch.empty_like(images)
     labels[place] = rows.label
     if torch.bincount(labels, minlength=classes).tolist() != [count] * classes:
-        raise SettingsError(f"sub-centres need {count} synthetic images in each of {classes} classes")
+        raise SettingsError(
+            f"sub-centres need {count} synthetic images in each of {classes} classes", "show them all in every step"
+        )
     views = len(rows) // len(images)
     if (torch.bincount(place) != views).any():
-        raise SettingsError("sub-centres need the same number of views of every image")
+        raise SettingsError("sub-centres need the same number of views of every image", "show each image equally often")
     cells = torch.empty_like(images)
     cells[labels.argsort(stable=True)] = torch.arange(len(images), device=cells.device)
     return cells[place], views

@@ -1,0 +1,92 @@
+"""huggingface_hub's client as attar uses it: silent, without telemetry, and with errors of one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from attar.errors import ArtefactError, AttarError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+KIND = "dataset"
+_LOGIN = "Run hf auth login, or set HF_TOKEN"
+_STATUS = {
+    401: ("the hub doesn't accept your login", f"{_LOGIN} anew."),
+    403: ("your login may not change or read {name}", f"Give a name of your own, or {_LOGIN[0].lower()}{_LOGIN[1:]}."),
+    404: (
+        "the hub has no dataset {name}, or hides it from your login",
+        f"Check the name. {_LOGIN} where it is private.",
+    ),
+    409: ("{name} was changed by someone else at the same time", "Give the command again."),
+    412: ("{name} was changed by someone else at the same time", "Give the command again."),
+    429: ("the hub has had enough requests from here for now", "Wait some minutes, and give the command again."),
+}
+
+
+@contextlib.contextmanager
+def client(name: str, token: str | None = None, *, revision: str = "", must_login: bool = False) -> Iterator[HfApi]:
+    """The hub's client for what is done with the dataset `name`; whatever it raises becomes ArtefactError.
+
+    Tokens are huggingface_hub's own, from its login or HF_TOKEN, unless one is given; with `must_login` there has to
+    be one. No message holds it. The hub is the one at HF_ENDPOINT, as that is set now.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None, token=token)
+    try:
+        with _silence():
+            if must_login and (token or get_token()) is None:
+                raise ArtefactError("you aren't logged in to the hub", f"{_LOGIN} to a token that may write.")
+            yield api
+    except AttarError:
+        raise
+    except Exception as error:  # the client's own, and those of its HTTP library
+        raise _refusal(error, name, revision, api.endpoint) from None  # their text may quote what was sent
+
+
+def _refusal(error: Exception, name: str, revision: str, endpoint: str) -> ArtefactError:
+    """What an error of the client means to someone who typed `name`."""
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, RevisionNotFoundError):
+        return ArtefactError(f"{name} has no revision {revision or 'main'}", "Give a branch, a tag or a whole commit.")
+    if isinstance(error, OfflineModeIsEnabled):
+        return ArtefactError(
+            f"{name} isn't on this machine, and HF_HUB_OFFLINE is set", "Unset it, where there is a network."
+        )
+    response = getattr(error, "response", None)
+    status = 404 if isinstance(error, RepositoryNotFoundError) else getattr(response, "status_code", None)
+    if status in _STATUS:
+        message, hint = _STATUS[status]
+        return ArtefactError(message.format(name=name), hint)
+    if status is not None:
+        return ArtefactError(f"the hub at {endpoint} failed with status {status}", "Try again later.")
+    if isinstance(error, OSError) and error.strerror:  # of the disk
+        return ArtefactError(f"can't keep {name} here: {error.strerror}", "Check the disk, and ATTAR_CACHE.")
+    return ArtefactError(
+        f"can't reach the hub at {endpoint}: {type(error).__name__}", "Check the network; folders work without it."
+    )
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """No bars, log lines or warnings of the client, and nothing of this machine in what it sends."""
+    from huggingface_hub import constants, utils
+
+    with contextlib.ExitStack() as stack:
+        if not utils.are_progress_bars_disabled():
+            utils.disable_progress_bars()
+            stack.callback(utils.enable_progress_bars)
+        stack.callback(setattr, constants, "HF_HUB_DISABLE_TELEMETRY", constants.HF_HUB_DISABLE_TELEMETRY)
+        constants.HF_HUB_DISABLE_TELEMETRY = True
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.CRITICAL)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        yield

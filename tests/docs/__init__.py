@@ -1,0 +1,1 @@
+"""The documentation's code blocks, and what is needed to run them."""
