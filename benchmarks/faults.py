@@ -18,9 +18,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # children are forks, which no thread of OpenMP's survives
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from bars import Bar, arguments, report
 from faults.phases import PHASES
 from faults.sweeps import KINDS, Kind, Stage
-from report import Bar, arguments, report
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 _SECONDS = 60

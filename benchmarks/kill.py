@@ -17,8 +17,8 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # the processes are forks, which no thread of OpenMP's survives
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from bars import Bar, arguments, report
 from faults.random_kills import Campaign
-from report import Bar, arguments, report
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from attar.synthesis.memory import measure_activations
 from attar.synthesis.objectives import StatisticalFlowMatching
 from attar.synthesis.plan import canvas_bytes
 from attar.synthesis.views import ViewPolicy, canvas_side
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 
 CHUNK = 8
 BACKBONES = ("vit_small_patch16_224", "resnet50", "mobilenetv2_100")

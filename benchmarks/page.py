@@ -24,7 +24,7 @@ import attar
 from attar.distilled import DistilledSet, Manifest, Origin, write
 from attar.distilled.journey import write_frame
 from attar.run import Run
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 
 SIDE, FRAME_SIDE, FRAMES, TIMES = 224, 64, 10, 3
 # Only pictures near the screen have a source; asking all of them where they lie would lay out the whole page.

@@ -20,7 +20,7 @@ import attar
 from attar.evaluation.classifier import Classifier
 from attar.evaluation.predict import as_lines, write_lines
 from attar.linear import ConvergedProbe, LinearClassifier, Scaling
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 from statistics_pass import bare, seconds, write_photos
 
 

@@ -31,7 +31,7 @@ from attar.linear import converged_probe
 from attar.selection import random_images
 from attar.synthesis.draws import Stream
 from attar.synthesis.views import CentreView, RandomViews, ViewPolicy, cut_views, draw_windows
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 
 EPOCHS = 1000
 PROBE = PROTOCOLS["probe-v1"]

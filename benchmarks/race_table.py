@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attar.evaluation import Difference
-from report import report
+from bars import report
 
 NEAR = 0.99
 COLUMNS = ("method", "steps", "s a step", "s in all", "forwards", "peak MB", "accuracy", "against sfm V=1",

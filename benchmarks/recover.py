@@ -21,7 +21,7 @@ from attar.compression.block import Block
 from attar.compression.matching import MatchedNetwork
 from attar.compression.recovery_settings import choose_recovery
 from attar.devices import keep_freed_memory
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 from step import alternate
 
 CASES = (("cifar_resnet20", 32, 100), ("resnet18", 64, 8))

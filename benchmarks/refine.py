@@ -25,7 +25,7 @@ from attar.devices import keep_freed_memory
 from attar.diffusion.latent import LatentDiffusion
 from attar.diffusion.models import open_diffusion
 from attar.distilled import Manifest, Origin, write
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 from step import alternate
 
 CLASSES = ("tench", "goldfish")

@@ -29,8 +29,8 @@ from attar.synthesis.objectives import find_objective
 from attar.synthesis.settings import Settings
 from attar.synthesis.views import ViewPolicy, canvas_side, smallest_crop
 from authors_lgm import AuthorsLoop, image_folder
+from bars import Bar, arguments, report
 from race import add_arguments, race
-from report import Bar, arguments, report
 from statistics_pass import write_photos
 from step import alternate
 

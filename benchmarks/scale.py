@@ -35,8 +35,8 @@ from attar.synthesis.memory import measure_activations
 from attar.synthesis.objectives import StatisticalFlowMatching
 from attar.synthesis.plan import canvas_bytes
 from attar.synthesis.views import ViewPolicy, canvas_side, smallest_crop
+from bars import Bar, arguments, report
 from memory import resident
-from report import Bar, arguments, report
 from statistics_pass import write_photos
 
 CHUNK = 5

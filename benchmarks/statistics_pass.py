@@ -25,7 +25,7 @@ from PIL import Image
 import attar
 from attar.features.extract import square
 from attar.synthesis.views import canvas_side
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 
 BATCH = 64
 

@@ -20,7 +20,7 @@ from attar.synthesis.canvas import Pyramid
 from attar.synthesis.matching import Matching, Schedule, Term
 from attar.synthesis.objectives import StatisticalFlowMatching
 from attar.synthesis.views import ViewPolicy
-from report import Bar, arguments, report
+from bars import Bar, arguments, report
 
 IMAGES = 10
 

@@ -22,8 +22,8 @@ from attar.progress import Progress
 from attar.synthesis.memory import measure_activations
 from attar.synthesis.plan import even_chunk
 from attar.synthesis.real import view_policy
+from bars import Bar, arguments, report
 from memory import resident
-from report import Bar, arguments, report
 
 CLASSES, BUDGET = 1000, int(1.5 * 2**30)
 

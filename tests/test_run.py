@@ -55,6 +55,15 @@ def test_a_run_without_a_checkpoint_binds_nobody(tmp_path):
     assert Run.begin(tmp_path / "x", {"steps": 11}).settings() == {"steps": 11}
 
 
+def test_a_run_that_begins_again_shows_nothing_of_the_one_before(tmp_path):
+    first = Run.begin(tmp_path / "x", {"steps": 3})
+    for folder in (first.pictures, first.journey):
+        folder.mkdir()
+        (folder / "old.jpg").touch()
+    second = Run.begin(tmp_path / "x", {"steps": 5})
+    assert not list(second.pictures.glob("*")) and not list(second.journey.glob("*"))
+
+
 def test_restart_forgets_everything(tmp_path):
     run = Run.begin(tmp_path / "x", {"steps": 10})
     run.save_checkpoint(3, {"a": torch.zeros(1)}, images=1)

@@ -64,6 +64,8 @@ class Run:
         if known is None or not run.started:
             for leftover in (run._checkpoint, run._log):  # of a folder that was half deleted
                 leftover.unlink(missing_ok=True)
+            for seen in (run.pictures, run.journey):
+                shutil.rmtree(seen, ignore_errors=True)
             run._forget_parts(but=[])
             write_text(folder / "settings.toml", toml(wanted))
         else:
