@@ -79,4 +79,4 @@ def test_three_students_are_the_default_and_their_spread_is_shown(attar, command
     made = next(row for row in json.loads(out)["rows"] if row["method"] == "sfm")
     assert len(made["students"]) == 3 and made["ci95"] is not None
     _, table, _ = attar(*command[:-2], "-p", "hard-rded/epochs=1")
-    assert re.search(r"sfm .*│ +[1-9]\d*\.\d │ +\d+\.\d to \d", table) and "or the students of a single set" in table
+    assert re.search(r"sfm .* [1-9]\d*\.\d +\d+\.\d to \d", table) and "or the students of a single set" in table

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -134,16 +135,19 @@ def _strongest(evaluation: Evaluation, row: Row) -> Row:
 
 def _table(evaluation: Evaluation, name: str) -> Table:
     rows = [row for row in evaluation.rows if row.table == name]
-    table = Table(title=f"{name} on {rows[0].evaluated_on}, {rows[0].n_test} test images", title_justify="left")
+    title = f"{name} on {rows[0].evaluated_on}, {rows[0].n_test} test images"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     learned = any(row.best is not None for row in rows)
     last = "best %" if learned else "gap closed"
-    for heading in ("method", "set", "ipc", "accuracy %", "±", "95 % interval", last, "bytes"):
-        table.add_column(heading, justify="left" if heading in ("method", "set") else "right")
+    table.add_column("method", no_wrap=True)
+    table.add_column("set", overflow="fold")
+    for heading, width in (("ipc", 3), ("accuracy %", 8), ("±", 3), ("95 % interval", 12), (last, 6), ("bytes", 9)):
+        table.add_column(heading, justify="right", min_width=width)  # 80 columns hold them and leave some for the set
     for row in rows:
         beside = row.best if learned else evaluation.gap(row) if row.distilled_on else None
         taught = f" from {row.teacher}" if row.teacher else ""
         table.add_row(
-            (row.method if row.protocol == name else f"{row.method} ({row.protocol})") + taught,
+            (row.method if row.protocol in (name, row.method) else f"{row.method} ({row.protocol})") + taught,
             escape(row.set) if row.distilled_on else "",
             str(row.ipc),
             f"{row.accuracy:.1f}",
