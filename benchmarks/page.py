@@ -60,7 +60,7 @@ def make_set(folder: Path, classes: int) -> DistilledSet:
     random = np.random.default_rng(0)
     images = np.stack([smooth(random) for _ in range(classes)])
     small = np.stack([resized(image, FRAME_SIDE) for image in images])
-    run = Run.beside(folder / "thousand.attar")
+    run = Run.begin(folder / "thousand.attar", {})
     for step in range(FRAMES):
         share = step / (FRAMES - 1)
         write_frame(run.journey, 100 * step, (128 * (1 - share) + share * small).astype(np.uint8))

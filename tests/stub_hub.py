@@ -148,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             missing = "RevisionNotFound" if name in self.hub.datasets else "RepoNotFound"
             return self._send(404, b"{}", {"X-Error-Code": missing})
         siblings = [{"rfilename": path, "size": len(data)} for path, data in at[1].items()]
-        return self._json(200, {"id": name, "sha": at[0], "siblings": siblings})
+        private = self.hub.private.get(name, False)
+        return self._json(200, {"id": name, "sha": at[0], "private": private, "siblings": siblings})
 
     def _file(self, name: str, revision: str, path: str) -> None:
         at = self.hub.at(name, revision)

@@ -18,6 +18,24 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+_Kind = TypeVar("_Kind")
+_MAKERS = {
+    "Backbone": "attar.backbone({})",
+    "Classifier": "attar.classifier(attar.load({}), backbone)",
+    "DistilledSet": "attar.load({})",
+    "EditsSettings": "attar.choose_edits({})",
+    "ImageSource": "attar.open({})",
+    "LatentDiffusion": "attar.diffusion.models.open_diffusion({})",
+    "RecoverySettings": "attar.choose_recovery({})",
+    "RefineSettings": "attar.choose_refinement({})",
+    "Settings": "attar.choose_settings({})",
+    "SqueezeSettings": "attar.SqueezeSettings({})",
+    "Squeezed": "attar.backbones.squeezed.read_squeezed({})",
+}
+"""What makes an object of a class, from a path or a name where there is one."""
 
 
 class AttarError(Exception):
@@ -75,3 +93,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(close)}?" if close else f"Known names: {', '.join(names)}."
+
+
+def expect(value: object, kind: type, parameter: str) -> None:
+    """SettingsError where `value`, given as `parameter`, isn't of class `kind`; its hint says what makes one of it."""
+    if isinstance(value, kind):
+        return
+    typed = repr(str(value)) if isinstance(value, str | Path) else ""
+    given = "None" if value is None else f"the {type(value).__name__} {typed}" if typed else _a(type(value))
+    maker = _MAKERS[kind.__name__].format(typed or ("**settings" if isinstance(value, dict) else "..."))
+    raise SettingsError(f"{_a(kind)} is needed as {parameter}, not {given}", f"write {maker}")
+
+
+def expect_all(values: Any, kind: type[_Kind], parameter: str) -> list[_Kind]:
+    """`values` as a list, of one where one is given alone; SettingsError where any of them isn't of class `kind`."""
+    alone = isinstance(values, kind | str) or not isinstance(values, Iterable)
+    listed: list[Any] = [values] if alone else [*values]
+    for value in listed:
+        expect(value, kind, parameter)
+    return listed
+
+
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"

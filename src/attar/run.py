@@ -18,6 +18,7 @@ import math
 import os
 import shutil
 import signal
+import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ class Run:
     folder: Path
 
     @classmethod
-    def beside(cls, out: Path) -> Run:
+    def beside(cls, out: str | Path) -> Run:
         """The folder in which the run that makes `out` keeps its state."""
         return cls(Path(f"{os.path.abspath(out)}.run"))  # noqa: PTH100 ("." and ".." get a name; links stay)
 
@@ -181,13 +182,13 @@ class Run:
         append_line(self._log, json.dumps({"step": step, **figures}))
 
     def logged(self) -> list[dict[str, float]]:
-        """The figures in log.jsonl, a line each, with their `step`; lines that a kill has cut are left out."""
+        """The finite figures in log.jsonl, a line each, with their `step`; lines that a kill has cut are left out."""
         try:
             lines = self._log.read_text(errors="replace").splitlines()
         except OSError:
             return []
         known = (json.loads(line) for line in lines if math.isfinite(_step_of(line)))
-        return [{name: float(value) for name, value in one.items() if isinstance(value, int | float)} for one in known]
+        return [{name: float(value) for name, value in one.items() if _is_finite(value)} for one in known]
 
     def forget_log_from(self, step: int) -> None:
         """Drop the lines of steps that a resumed run will take again."""
@@ -266,8 +267,13 @@ def _step_of(line: str) -> float:
     """The step of a line of the log; infinite for one that a kill has cut."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return math.inf
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float holds."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def toml(values: Mapping[str, Value]) -> str:

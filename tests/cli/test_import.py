@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attar import load
 
@@ -36,6 +37,17 @@ def test_a_set_is_written_told_and_the_next_command_named(tmp_path, attar, publi
     told = json.loads(shown)["set"]
     assert (told["path"], told["method"]) == (str(tmp_path / "x"), "dm") and "files" not in told
     assert attar("verify", tmp_path / "x")[0] == 0
+
+
+def test_folders_keep_their_images_whatever_the_order_of_the_names(tmp_path, attar):
+    for number, name in enumerate("abc"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (5, 5), (number,) * 3).save(tmp_path / "set" / name / "0.png")
+    assert attar("import", tmp_path / "set", "--classes", "c,b,a", "--out", tmp_path / "x")[0] == 0
+    made = load(tmp_path / "x")
+    assert made.classes == ("c", "b", "a") and made.images[:, 0, 0, 0].tolist() == (2 - made.labels).tolist()
+    code, _, err = attar("import", tmp_path / "set", "--classes", "x,y,z", "--out", tmp_path / "y")
+    assert code == 2 and "only there: a, b, c; only given: x, y, z" in err and not (tmp_path / "y").exists()
 
 
 def test_what_does_not_fit_is_one_sentence(tmp_path, attar, published):

@@ -51,11 +51,26 @@ def test_photos_and_wrong_names_are_refused(hub, tmp_path, attar):
     chosen = make(tmp_path / "chosen.attar", "centroids")
     code, shown, err = attar("push", chosen, "you/photos", "--dry-run")
     assert (
-        code == 2 and shown == "" and "chosen.attar holds photos, chosen by the method centroids.\nGive --incl" in err
+        code == 2
+        and shown == ""
+        and "chosen.attar holds photos, or images made from single ones (method centroids).\nGive --incl" in err
     )
     code, _, err = attar("push", make(tmp_path / "made.attar"), "photos")
     assert code == 2 and err.startswith("attar: 'photos' is no name of a dataset on the hub.\nWrite OWNER/NAME")
     assert hub.asked == []
+
+
+def test_a_public_dataset_and_an_edited_card_are_told(hub, tmp_path, attar):
+    made = make(tmp_path / "made.attar")
+    attar("push", made, "you/photos")
+    code, shown, err = attar("push", made, "you/photos", "--private")
+    assert (
+        code == 2 and shown == "" and "you/photos is there already, and it is public" in err and len(hub.messages) == 1
+    )
+    hub.put("you/photos", hub.at("you/photos")[1] | {"README.md": b"mine"})
+    code, shown, err = attar("push", made, "you/photos")
+    assert code == 0 and shown == f"{hub.url}/datasets/you/photos\n"
+    assert "The card of you/photos was edited on the hub and stays" in err
 
 
 def test_a_set_on_the_hub_is_evaluated_by_its_name(hub, tmp_path, attar, test_images):

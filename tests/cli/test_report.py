@@ -41,7 +41,22 @@ def test_with_a_backbone_it_shows_the_nearest_training_images_of_the_run(attar, 
     given = ("--backbone", "resnet18", "--weights", "random", "--image-size", "32", "--device", "cpu")
     code, _, err = attar("report", one, "--out", tmp_path / "page", *given)
     assert code == 0, err
+    assert "training photos and their file names" in err and "leave --backbone out" in " ".join(err.split())
     assert '"nearest":[[' in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_the_photos_of_another_run_are_not_taken_for_those_of_the_set(attar, one, train, tmp_path):
+    Run.begin(one, {"method": "random"}).note_place(train=str(train))
+    given = ("--backbone", "resnet18", "--weights", "random", "--image-size", "32", "--device", "cpu")
+    code, _, err = attar("report", one, "--out", tmp_path / "page", *given)
+    assert code == 0 and "they also need --train IMAGES" in err
+
+
+def test_a_page_of_somebody_else_is_refused_and_kept(attar, one, tmp_path):
+    (tmp_path / "index.html").write_text("my site")
+    code, _, err = attar("report", one, "--out", tmp_path)
+    assert (code, err) == (2, f"attar: {tmp_path / 'index.html'} is no page of attar's.\nChoose another --out.\n")
+    assert (tmp_path / "index.html").read_text() == "my site"
 
 
 def test_a_backbone_without_training_images_is_told(attar, one, tmp_path):

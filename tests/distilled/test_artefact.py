@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 import attar.distilled.artefact as artefact
 from attar.distilled import Origin, load, write
+from attar.distilled.card import card
 from attar.errors import ArtefactError, FileError
 from small import manifest
 
@@ -143,7 +144,7 @@ def test_a_damaged_image_is_named(tmp_path):
     image = made.path / "images" / "bee" / "bee-0.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:40])
-    with pytest.raises(ArtefactError, match=r"bee-0.png can't be read"):
+    with pytest.raises(ArtefactError, match=r"Can't read \S+bee-0.png: .+[^.]\.\n"):
         _ = load(made.path).images
     Image.new("RGB", (9, 9)).save(image)
     with pytest.raises(ArtefactError, match=r"bee-0.png is not 7 x 7 pixels"):
@@ -165,7 +166,7 @@ def test_a_damaged_table_is_one_sentence(tmp_path, change):
     made = written(tmp_path / "x")
     table = made.path / "images" / "metadata.csv"
     table.write_text(change(table.read_text()))
-    with pytest.raises(ArtefactError, match=r"metadata.csv can't be read"):
+    with pytest.raises(ArtefactError, match=r"Can't read \S+metadata.csv: .+[^.]\.\n"):
         _ = load(made.path).labels
 
 
@@ -203,8 +204,32 @@ def test_the_card_carries_names_as_text_and_not_as_markup(tmp_path):
     text = (tmp_path / "x" / "README.md").read_text()
     head, body = text.split("---\n")[1], "---\n".join(text.split("---\n")[2:])
     yaml = pytest.importorskip("yaml")
-    assert yaml.safe_load(head)["pretty_name"] == f"{name}, distilled by attar"
+    assert yaml.safe_load(head)["pretty_name"] == f"{' '.join(name.split())}, distilled by attar"
     assert "<img" not in body and "evil: true\n" not in body and r"\[a\](b)" in body
+
+
+def test_the_card_is_yaml_and_plain_text_whatever_the_names(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    hostile = "\N{GRINNING FACE} `*x* <b>\u2028\x85\ud800"
+    evil = "[a](http://b) *b*"
+    options = {
+        "method": hostile,
+        "data": Origin(name=hostile, fingerprint="d"),
+        "backbones": [Origin(name=hostile, fingerprint="f", licence=evil)],
+    }
+    text = card(manifest(CLASSES, **options))
+    text.encode()
+    assert yaml.safe_load(text.split("---\n")[1])["pretty_name"] == "\N{GRINNING FACE} `*x* <b>, distilled by attar"
+    code = "`\N{GRINNING FACE} '*x* <b>`"
+    assert f"with the method {code} on {code} (licence: \\[a\\](http://b) \\*b\\*)." in text
+
+
+def test_the_table_tells_files_and_sources(tmp_path):
+    made = write(tmp_path / "x", pixels(3), np.array([2, 0, 2]), manifest=manifest(CLASSES), sources=["c.jpg", "", "d"])
+    assert made.file_names == ("bee/bee-0.png", "cow/cow-0.png", "bee/bee-1.png") and made.of_photos
+    assert made.sources == ("c.jpg", "", "d")
+    plain = written(tmp_path / "y")
+    assert set(plain.sources) == {""} and len(plain.sources) == len(plain) and not plain.of_photos
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "images/link"])
@@ -231,7 +256,7 @@ def test_a_table_that_points_out_of_the_folder_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema_version": 1}', b"\xff"])
 def test_a_damaged_manifest_is_one_sentence(tmp_path, content: bytes):
     (tmp_path / "attar.json").write_bytes(content)
-    with pytest.raises(ArtefactError, match=r"attar.json can't be read"):
+    with pytest.raises(ArtefactError, match=r"Can't read \S+attar.json: .+[^.]\.\n"):
         load(tmp_path)
 
 

@@ -144,7 +144,7 @@ def test_a_cut_head_is_told(tmp_path):
     made = add_heads(a_set(tmp_path / "x"), [a_head()])
     file = made.path / "heads" / "vit_full.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ArtefactError, match=r"vit_full\.safetensors can't be read: it is damaged"):
+    with pytest.raises(ArtefactError, match=r"Can't read .*vit_full\.safetensors: it is damaged"):
         _ = load(made.path).heads
 
 

@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 
 import attar
+from attar.diffusion.edits.settings import choose_edits
+from attar.diffusion.models import open_diffusion
 from attar.distilled import DistilledSet, Origin, write
 from attar.errors import ArtefactError
-from small import manifest
+from attar.progress import Progress
+from attar.selection import SELECTIONS
+from small import CLASSES, coloured, manifest
 from stub_hub import TOKEN, serving_hub, stub_hub
+from tiny_diffusion import dit_pipeline
 
 NAME = "you/photos"
 
@@ -53,6 +58,41 @@ def test_what_was_pushed_is_loaded_bit_for_bit(hub, made):
     np.testing.assert_array_equal(loaded.images, made.images)
 
 
+class Notes(Progress):
+    def __init__(self):
+        self.told = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_a_private_push_never_goes_where_all_can_see_it(hub, made, tmp_path):
+    attar.push(made, NAME)
+    before = hub.at(NAME)
+    with pytest.raises(ArtefactError, match="you/photos is there already, and it is public"):
+        attar.push(a_set(tmp_path / "other.attar", seed=1), NAME, private=True)
+    assert hub.at(NAME) == before and len(hub.messages) == 1
+    hub.private[NAME] = True
+    attar.push(a_set(tmp_path / "other.attar", seed=1), NAME, private=True)
+    assert len(hub.messages) == 2 and hub.private[NAME]
+
+
+def test_a_card_that_its_owner_wrote_stays(hub, made, tmp_path):
+    notes = Notes()
+    attar.push(made, NAME, progress=notes)
+    other = a_set(tmp_path / "other.attar", seed=1)
+    attar.push(other, NAME, progress=notes)
+    assert hub.at(NAME)[1]["README.md"] == (other.path / "README.md").read_bytes() and notes.told == []
+    mine = b"---\nlicense: mit\n---\n"
+    hub.put(NAME, hub.at(NAME)[1] | {"README.md": mine})
+    for number in (1, 2):
+        attar.push(made, NAME, progress=notes)
+        assert hub.at(NAME)[1]["README.md"] == mine and len(notes.told) == number
+        assert content(made.path).items() - hub.at(NAME)[1].items() == {("README.md", content(made.path)["README.md"])}
+    assert notes.told[0].startswith("The card of you/photos was edited on the hub and stays")
+    attar.load("hf:you/photos").verify()
+
+
 def test_large_files_go_to_their_storage(hub, made, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     hub.as_large = (".png",)
@@ -63,7 +103,7 @@ def test_large_files_go_to_their_storage(hub, made, monkeypatch):
 
 def test_a_second_push_takes_away_what_the_first_had_more(hub, made, tmp_path):
     attar.push(a_set(tmp_path / "more.attar", 4), NAME)
-    hub.put(NAME, hub.at(NAME)[1] | {"LICENSE": b"mine"})
+    hub.put(NAME, hub.at(NAME)[1] | {"LICENSE": b"mine", "labels/soft-fkd/0.safetensors": b"old"})
     attar.push(made, NAME, message="fewer")
     assert hub.at(NAME)[1].keys() == {*content(made.path), ".gitattributes", "LICENSE"}
     assert hub.messages[-1] == "fewer"
@@ -107,15 +147,57 @@ def test_the_card_may_be_edited_on_the_hub(hub, made):
 
 @pytest.mark.parametrize(
     "kind",
-    [{"sources": ["a", "b", "c", "d", "e", "f"]}, {"manifest": {"method": "rded"}}, {"manifest": {"method": "jpeg"}}],
+    [
+        {"sources": ["a", "b", "c", "d", "e", "f"]},
+        {"manifest": {"method": "rded"}},
+        {"manifest": {"method": "jpeg"}},
+        {"manifest": {"method": "RDED"}},
+        {"manifest": {"method": "diver", "settings": {"refined": "random"}}},
+        {"manifest": {"method": "diver", "settings": {"refined": "images"}}},
+        {"manifest": {"method": "diver", "began_from_photos": True}},
+    ],
 )
 def test_photos_stay_here_unless_they_are_meant(hub, tmp_path, kind):
     chosen = a_set(tmp_path / "chosen.attar", **kind)
-    with pytest.raises(ArtefactError, match=r"holds photos, chosen by the method \w+\.\nGive --include-real"):
+    with pytest.raises(ArtefactError, match=r"holds photos, .* \(method \w+\)\.\nGive --include-real"):
         attar.push(chosen, NAME)
     assert hub.asked == []
     attar.push(chosen, NAME, include_real=True)
     assert "images/ant/ant-0.png" in hub.at(NAME)[1]
+
+
+def test_every_selection_of_photos_counts_as_photos(tmp_path):
+    for method in SELECTIONS:
+        assert manifest(method=method).of_photos == (method != "noise")
+
+
+def test_an_imported_set_stays_here_until_it_is_said_what_made_it(hub, tmp_path):
+    np.savez(tmp_path / "set.npz", images=np.zeros((2, 3, 5, 5), dtype=np.uint8), labels=np.arange(2))
+    made = attar.import_set(tmp_path / "set.npz", tmp_path / "out")
+    with pytest.raises(ArtefactError, match=r"may hold photos: it was imported, .*\n.*--include-real.*--method NAME"):
+        attar.push(made, NAME)
+    assert hub.asked == []
+    attar.push(made, NAME, include_real=True)
+    attar.push(attar.import_set(tmp_path / "set.npz", tmp_path / "out", method="dc", restart=True), "you/dc")
+    assert hub.messages[-1].startswith("dc: 2 images")
+
+
+def test_what_began_as_photos_stays_so_through_every_refinement(tmp_path):
+    dit_pipeline(dict(enumerate(CLASSES))).save_pretrained(tmp_path / "dit")
+    model, chosen = open_diffusion(str(tmp_path / "dit"), device="cpu"), attar.choose_refinement(vae_only=True)
+    named = a_set(tmp_path / "named", sources=["a", "b", "c", "d", "e", "f"])
+    begun = {"made": (a_set(tmp_path / "sfm"), False), "named": (named, True), "images": (coloured(1), True)}
+    for name, (images, of_photos) in begun.items():
+        once = attar.refine(images, model, tmp_path / f"{name}-1", settings=chosen)
+        twice = attar.refine(once, model, tmp_path / f"{name}-2", settings=chosen)
+        assert (once.of_photos, twice.of_photos, any(twice.sources)) == (of_photos, of_photos, False), name
+
+
+@pytest.mark.parametrize("control", ["none", "text-only", "image-only", "vae", "decode", "medoid"])
+def test_edits_says_which_of_its_images_are_near_copies(control):
+    near = control in ("vae", "decode", "medoid")
+    assert choose_edits("d4m", control=control).keeps_photos == near
+    assert choose_edits("d4m", control=control, strength=0.3).keeps_photos == (near or control != "text-only")
 
 
 def test_an_altered_set_stays_here(hub, made):
@@ -199,7 +281,8 @@ FAULTS = {
     "missing": (lambda files: listing(files, "images/ant/more.png"), "lacks images/ant/more.png"),
     "outside": (lambda files: listing(files, "../../evil.png"), "names a file outside itself"),
     "absolute": (lambda files: listing(files, "/tmp/evil.png"), "names a file outside itself"),
-    "no record": (lambda files: files | {"attar.json": b"{"}, "can't be read"),
+    "no record": (lambda files: files | {"attar.json": b"{"}, "(?i)can't read hf:you/photos"),
+    "a folder": (lambda files: listing(files, "images/ant"), "images/ant of you/photos is a folder"),
 }
 
 
@@ -219,7 +302,7 @@ def test_a_set_that_is_not_sound_never_appears(hub, made, fault, tmp_path):
 def test_large_sets_are_not_fetched_unasked(hub, made, monkeypatch):
     attar.push(made, NAME)
     monkeypatch.setattr("attar.distilled.hub._LARGEST", 500)
-    with pytest.raises(ArtefactError, match=r"is a download of .* GB\.\nRun hf download you/photos"):
+    with pytest.raises(ArtefactError, match=r"is a download of .* GB\.\nFetch it by huggingface_hub's"):
         attar.load("hf:you/photos")
 
 
@@ -229,11 +312,56 @@ def test_without_a_network_or_a_login_it_says_so(made, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", gone)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     for use in (lambda: attar.push(made, NAME), lambda: attar.load("hf:you/photos")):
-        with pytest.raises(ArtefactError, match=r"Can't reach the hub at http://127.0.0.1:\d+: ConnectError\.\nCheck"):
+        with pytest.raises(
+            ArtefactError, match=r"Can't reach the hub at http://127.0.0.1:\d+: Connect\w*Error\.\nCheck"
+        ):
             use()
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(ArtefactError, match=r"You aren't logged in to the hub\.\nRun hf auth login, or set HF_TOKEN"):
+    with pytest.raises(
+        ArtefactError, match=r"You aren't logged in to the hub\.\nRun hf auth login \(older: huggingface-cli login\)"
+    ):
         attar.push(made, NAME)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (OSError(28, "No space left on device"), "files of you/photos here: No space left on device"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Can't reach the hub"),
+        (TimeoutError(110, "Connection timed out"), "Can't reach the hub"),
+        (json.JSONDecodeError("a page to log in", "", 0), "Can't reach the hub"),
+    ],
+)
+def test_what_fails_on_the_way_is_told(hub, made, monkeypatch, raised, told):
+    attar.push(made, NAME)
+    monkeypatch.setattr("huggingface_hub.HfApi.hf_hub_download", failing(raised))
+    with pytest.raises(ArtefactError, match=told):
+        attar.load("hf:you/photos")
+
+
+def test_a_failed_upload_is_told_whatever_the_client_makes_of_it(hub, made, monkeypatch):
+    """huggingface_hub raises RuntimeError from what failed."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    hub.as_large = (".png",)
+    hub.failures = {"/large/": (403, {})}
+    with pytest.raises(ArtefactError, match=r"(?i)your login may not change"):
+        attar.push(made, NAME)
+
+
+@pytest.mark.parametrize("raised", [ValueError("a mistake"), KeyError("id"), RuntimeError("out of memory")])
+def test_a_mistake_of_ours_is_not_taken_for_the_networks(hub, made, monkeypatch, raised):
+    attar.push(made, NAME)
+    monkeypatch.setattr("huggingface_hub.HfApi.hf_hub_download", failing(raised))
+    with pytest.raises(type(raised)) as passed:
+        attar.load("hf:you/photos")
+    assert passed.value is raised
+
+
+def failing(error: Exception):
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
 def test_the_hub_learns_nothing_of_this_machine(hub, made):

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import attar
 from attar.errors import ArtefactError, AttarError, BackboneError, ImageError
+from attar.images.subsets import subset
 from small import coloured, small_backbone
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -138,6 +139,81 @@ def test_numbered_folders_are_classes_in_the_order_of_their_numbers(tmp_path, na
     np.testing.assert_allclose(shades, [10 * label + 5 for label in made.labels], atol=2)
     with pytest.raises(ImageError, match=r"Class class m in .* has no images"):
         attar.import_set(tmp_path / "set", tmp_path / "other", classes=[*names, "class m"])
+
+
+def shaded(path, names):
+    """A folder a class, whose images have shades of their own: 10, 20, ... in the order of `names`."""
+    for number, name in enumerate(names):
+        (path / name).mkdir(parents=True)
+        Image.new("RGB", (5, 5), (10 * number + 10,) * 3).save(path / name / "0.png")
+    return path
+
+
+def shades(made) -> dict[str, int]:
+    return {made.classes[label]: int(made.images[place].mean()) for place, label in enumerate(made.labels)}
+
+
+@pytest.mark.parametrize("wanted", [("c", "b", "a"), ("b", "c", "a"), ("c", "a", "b"), ("a", "b", "c")])
+def test_images_stay_with_the_name_of_their_folder(tmp_path, wanted):
+    folder = shaded(tmp_path / "set", ("a", "b", "c"))
+    (tmp_path / "names.txt").write_text("\n".join(wanted))
+    for classes in (wanted, tmp_path / "names.txt"):
+        made = attar.import_set(folder, tmp_path / "out", classes=classes, restart=True)
+        assert made.classes == wanted and shades(made) == {"a": 10, "b": 20, "c": 30}
+
+
+def test_numbers_that_are_names_are_found_by_name(tmp_path):
+    made = attar.import_set(shaded(tmp_path / "set", "0123"), tmp_path / "out", classes=["3", "0", "2", "1"])
+    assert made.classes == ("3", "0", "2", "1") and shades(made) == {"0": 10, "1": 20, "2": 30, "3": 40}
+
+
+@pytest.mark.parametrize("name", ["imagewoof", "imagenet-birds"])
+def test_folders_of_a_subset_are_found_by_wordnet_id(tmp_path, name):
+    """The authors' order isn't sorted, and that of folders is."""
+    wnids = subset(name)
+    assert wnids != tuple(sorted(wnids))
+    folder = shaded(tmp_path / "set", sorted(wnids))
+    made = attar.import_set(folder, tmp_path / "out", classes=[name])
+    assert made.classes == wnids and shades(made) == {wnid: 10 * n + 10 for n, wnid in enumerate(sorted(wnids))}
+    with pytest.raises(ArtefactError, match="and the classes given differ"):
+        attar.import_set(folder, tmp_path / "other", classes=["imagenette"])
+
+
+@pytest.mark.parametrize(
+    ("folders", "wanted", "told"),
+    [
+        ("abc", "xyz", "only there: a, b, c; only given: x, y, z"),
+        ("abc", "abx", "only there: c; only given: x"),
+        ("ab", "abc", "only given: c"),
+        ("abc", "ab", "only there: c"),
+        (("new000", "new001", "new003"), "abc", "only there: new000, new001, new003; only given: a, b, c"),
+        (("new007", "new008"), "ab", "only there: new007, new008; only given: a, b"),
+        (("n01440764", "n02102040"), "ab", "only there: n01440764, n02102040; only given: a, b"),
+        (("0", "old1"), "ab", "only there: 0, old1; only given: a, b"),
+    ],
+)
+def test_folders_that_are_called_otherwise_are_refused(tmp_path, folders, wanted, told):
+    with pytest.raises(ArtefactError) as refused:
+        attar.import_set(shaded(tmp_path / "set", folders), tmp_path / "out", classes=list(wanted))
+    assert refused.value.message == f"folders of {tmp_path / 'set'} and the classes given differ ({told})"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_may_say_which_folder_has_which_name(tmp_path):
+    (tmp_path / "names.json").write_text('{"c": "cat", "a": "ant", "b": "bee"}')
+    made = attar.import_set(shaded(tmp_path / "set", "abc"), tmp_path / "out", classes=tmp_path / "names.json")
+    assert shades(made) == {"ant": 10, "bee": 20, "cat": 30}
+
+
+def test_a_file_may_swap_the_names_of_folders(tmp_path):
+    (tmp_path / "names.json").write_text('{"a": "b", "b": "a"}')
+    made = attar.import_set(shaded(tmp_path / "set", "ab"), tmp_path / "out", classes=tmp_path / "names.json")
+    assert shades(made) == {"b": 10, "a": 20}
+
+
+def test_folders_may_be_numbered_from_one(tmp_path):
+    made = attar.import_set(shaded(tmp_path / "set", ("c1", "c2", "c3")), tmp_path / "out", classes=["z", "x", "y"])
+    assert shades(made) == {"z": 10, "x": 20, "y": 30}
 
 
 def test_subsets_of_imagenet_are_names_in_their_order(tmp_path):

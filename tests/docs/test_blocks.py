@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 
 from attar.errors import AttarError
 from docs.blocks import Block, blocks, commands, indented
+from docs.programs import ROOT, PageError
 from docs.sandbox import furnish, shrink
-from docs.shell import ROOT, PageError, run_line
+from docs.shell import run_line
 from stub_hub import stub_hub
 
 LANGUAGES = {"bash", "python", "text", "toml", "json", "yaml", "html", "markdown"}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples/attar-nearest/README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
+RUN_ELSEWHERE = {"docs/tutorial.md": "tests/test_notebook.py runs it whole, as examples/tutorial.ipynb"}
+"""Pages whose blocks another test runs, and which."""
 
 
 def place_of(page: Path, line: int) -> str:
@@ -45,6 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @every_page
 def test_the_blocks_of_a_page_run_in_its_order(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if elsewhere := RUN_ELSEWHERE.get(str(page.relative_to(ROOT))):
+        pytest.skip(elsewhere)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page):
         if block.not_run is not None:
@@ -83,6 +89,13 @@ def test_few_blocks_are_not_run_and_each_says_why() -> None:
     assert all(len(reason.split()) >= 3 for reason in reasons.values()), reasons
 
 
+def test_every_block_of_a_page_that_is_run_elsewhere_is_a_cell_there() -> None:
+    assert RUN_ELSEWHERE.keys() == {"docs/tutorial.md"}
+    cells = json.loads((ROOT / "examples/tutorial.ipynb").read_text("utf-8"))["cells"]
+    run = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert [block.text for block in blocks(ROOT / "docs/tutorial.md") if block.language != "text"] == run
+
+
 @pytest.mark.parametrize(
     ("command", "told"),
     [
@@ -102,6 +115,19 @@ def test_few_blocks_are_not_run_and_each_says_why() -> None:
         ("make breakfast", "no target breakfast"),
         ("pip install 'attar[hf,tea]'", "no extra tea"),
         ("pip install ./examples/attar-farthest", "there is no package examples/attar-farthest"),
+        ("torchrun --procs 2 -m attar features photos/train --backbone resnet18", "torchrun refuses"),
+        ("pip install 'attar [tea]'", "no extra tea"),
+        ("pip install no-such-package-xyz", "no package no-such-package-xyz"),
+        ("pip install -e", "no package -e"),
+        ("pip uninstall attar", "pip uninstall attar is not followed"),
+        ("pip install", "pip install is not followed"),
+        ("export FOO", "gives FOO no value"),
+        ("git frobnicate --hard", "git has no verb 'frobnicate'"),
+        ("git clone attar", "names no address"),
+        ("cd /nowhere/at/all", "no folder /nowhere/at/all"),
+        ("cd /", "no folder /"),
+        ("cd photos && attar verify small.attar", "small.attar"),
+        ("git clone https://example.org/attar.git && cd attar-main", "no folder attar-main"),
         ("make demo && brew install attar", "unknown command 'brew'"),
     ],
 )
@@ -109,6 +135,22 @@ def test_a_command_that_would_fail_a_reader_fails_here(command: str, told: str, 
     with pytest.raises(Exception) as caught:  # click's, attar's and ours
         run_line(command, folder, monkeypatch)
     assert told in str(caught.value) or told in getattr(caught.value, "message", "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "attar --version > version.txt  # kept",
+        "ATTAR_CACHE=$HOME/cache attar verify small.attar && attar verify photos-?",
+        "python benchmarks/step.py --quick",
+        "pip install '.[ssl,diffusion]' 'attar [hf]' dist/attar-0.1-py3-none-any.whl torch",
+        "git clone --depth 1 https://example.org/attar.git && cd attar && pip install . && cd ~/photos && cd ..",
+        "git clone git@example.org:you/attar.git copy && cd copy && export A=1 B=",
+        "pip install ./examples/attar-nearest && attar distill digits --method nearest --backbone resnet18 --out d",
+    ],
+)
+def test_a_command_that_works_for_a_reader_works_here(command: str, folder, monkeypatch) -> None:
+    run_line(command, folder, monkeypatch)
 
 
 def test_a_page_is_read_as_a_browser_shows_it(tmp_path: Path) -> None:

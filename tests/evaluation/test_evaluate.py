@@ -91,7 +91,7 @@ def test_rows_in_json_have_the_documented_keys(tmp_path, backbone):
     sets = [a_set(tmp_path / "x")]
     document = evaluate(sets, test=coloured(5, seed=1), train=coloured(5), backbone=backbone, device="cpu").as_json()
     about = {"attar", "date", "hardware", "precision", "classes", "test", "train", "backbones", "sets"}
-    assert document.keys() == {"rows", "differences", "remarks"} | about
+    assert document.keys() == {"rows", "differences", "verdicts", "remarks", "legends"} | about
     assert document["sets"]["x"]["checksum"] == sets[0].manifest.checksum and document["classes"] == list(CLASSES)
     assert document["sets"]["x"]["parts"]["images"] > 0 and document["backbones"] == {"small-0": backbone.fingerprint}
     for row in document["rows"]:

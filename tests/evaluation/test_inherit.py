@@ -94,7 +94,7 @@ def test_inheriting_again_mends_a_damaged_head(made, teacher):
     (head,) = (made.path / "heads").iterdir()
     head.write_bytes(head.read_bytes()[:-1])
     assert attar.classifier(attar.load(made.path), teacher, protocol="probe-v1", device="cpu").protocol == "probe-v1"
-    with pytest.raises(ArtefactError, match="can't be read"):
+    with pytest.raises(ArtefactError, match=r"Can't read .*_full\.safetensors: it is damaged"):
         attar.classifier(attar.load(made.path), teacher, device="cpu")
     made = attar.inherit(attar.load(made.path), train=TRAIN, backbones=[teacher], device="cpu")
     assert attar.classifier(made, teacher, device="cpu").protocol == "full"

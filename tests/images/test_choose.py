@@ -35,10 +35,31 @@ def test_classes_from_a_file(source, tmp_path):
 def test_classes_that_are_not_there(source, tmp_path):
     with pytest.raises(ImageError, match=r"There is no class 'beee' in arrays\.\nDid you mean bee"):
         open(source, classes=["beee", "ant"])
-    with pytest.raises(ImageError, match=r"no class 'x' in arrays \(and 1 more of 3\)"):
+    with pytest.raises(ImageError, match=r"There are no classes 'x', 'y' in arrays\.\nIt has ant \(ANT\), bee \(BEE\)"):
         open(source, classes=("x", "ant", "y"))
     with pytest.raises(ImageError, match="Can't read class names from"):
         open(source, classes=tmp_path / "nowhere.txt")
+
+
+def test_a_title_stands_for_the_one_class_that_has_it(source, tmp_path):
+    source.titles = ("tench", "Great white shark", "crane", "ant", "CRANE")
+    assert open(source, classes=["Tench", "cow"]).classes == ("ant", "cow")
+    assert open(source, classes=["ant", "bee"]).classes == ("ant", "bee")  # a name, and another class' title
+    (tmp_path / "some.txt").write_text("great white shark # by title\ncow of the field\n")
+    assert open(source, classes=tmp_path / "some.txt").classes == ("bee", "cow")
+    with pytest.raises(
+        ImageError, match=r"no class 'Crane' in arrays\.\nSeveral are titled so, give a name: cow, eel\."
+    ):
+        open(source, classes=["ant", "Crane"])
+    with pytest.raises(ImageError, match=r"no class 'tensh' in arrays\.\nDid you mean ant \(tench\)\?"):
+        open(source, classes=["tensh", "bee"])
+
+
+def test_a_refusal_lists_ten_classes_at_most(pixels):
+    source = ArraySource(pixels(23, 3, 5, 3), np.arange(23), tuple(f"n{number:08}" for number in range(23)))
+    with pytest.raises(ImageError, match=r"It has n00000000, (n\d{8}, ){8}n00000009 and 13 more\.") as caught:
+        open(source, classes=[*"vwxyz"])
+    assert caught.value.message == "there are no classes 'v', 'w', 'x' and 2 more in arrays"
 
 
 @pytest.mark.parametrize("classes", [[], ["ant"], ["ant", "ant"]])

@@ -95,10 +95,12 @@ def test_a_file_or_a_class_of_that_name_comes_first(woof, pixels, tmp_path, monk
 
 
 def test_classes_that_are_missing_are_counted(woof):
-    with pytest.raises(ImageError, match=r"no class 'n02102040' in arrays \(and 7 more of 10\)") as caught:
+    with pytest.raises(
+        ImageError, match=r"no classes 'n02102040', 'n02979186', 'n03000684' and 5 more in arrays\."
+    ) as caught:
         open(woof, classes=["imagenette"])
     assert "WordNet id" in caught.value.hint
-    with pytest.raises(ImageError, match=r"no class 'n02102040' in arrays \(and 8 more of 11\)"):
+    with pytest.raises(ImageError, match=r"no classes .* and 6 more in arrays\."):
         open(woof, classes=["imagenette", "ant"])
 
 

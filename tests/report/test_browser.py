@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,9 +43,9 @@ def report(tmp_path_factory) -> Path:
     train = ArraySource(noise(12, 8, 3).transpose(0, 2, 3, 1), np.arange(12) % 3, CLASSES)
     about = manifest(CLASSES, TITLES, image_side=7)
     sets = [write(folder / name, noise(6, 7, seed), LABELS, manifest=about) for seed, name in enumerate("ab")]
-    for step in (0, 5, 9):
-        write_frame(Run.beside(folder / "a").journey, step, noise(6, 8, step))
-        write_frame(Run.begin(folder / "c", {"steps": 9}).journey, step, noise(6, 8, step))
+    for run in (Run.begin(folder / "a", about.settings), Run.begin(folder / "c", {"steps": 9})):
+        for step in (0, 5, 9):
+            write_frame(run.journey, step, noise(6, 8, step))
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("ATTAR_CACHE", str(folder / "cache"))
         runs = [Run.beside(folder / "c")]
@@ -215,6 +216,24 @@ def test_classes_of_two_rows_stand_beside_each_other_in_the_order_chosen(visit, 
     percent = page.evaluate(cells.replace("bars", "confusion"))
     counts = expected.rows[1].confusion
     assert percent == (100 * counts / counts.sum(1, keepdims=True)).tolist()
+
+
+def test_classes_of_one_title_are_told_apart_by_name_and_those_without_images_come_last(visit, tmp_path):
+    told = evaluation().as_json()
+    told["rows"][0]["per_class"] = [10.0, 20.0, float("nan")]
+    told["rows"][1]["per_class"] = [30.0, 40.0, 50.0]
+    (tmp_path / "results.json").write_text(json.dumps(told))
+    one = write(
+        tmp_path / "a", noise(6, 7), LABELS, manifest=manifest(CLASSES, ["Crane", "Crane", "Cow"], image_side=7)
+    )
+    page = visit(write_report([one], evaluations=[tmp_path], out=tmp_path))
+    page.select_option("#row-b", "1")
+    cells = "[...bars.tBodies[0].rows].map((row) => [...row.cells].slice(1).map((cell) => cell.textContent))"
+    rising = [["10.0 %", "30.0 %", "-20.0"], ["20.0 %", "40.0 %", "-20.0"], ["n/a", "50.0 %", "n/a"]]
+    page.select_option("#order", "worst")
+    assert page.evaluate(cells) == rising
+    page.select_option("#order", "best")
+    assert page.evaluate(cells) == [rising[1], rising[0], rising[2]]
 
 
 def test_a_phone_needs_no_scrolling_sideways(visit, report):

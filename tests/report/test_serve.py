@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.client
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,9 +29,11 @@ serve(Path(sys.argv[1]), port=0, ready=lambda address: print(address, flush=True
 
 
 @contextmanager
-def served(page: Path) -> Iterator[str]:
-    """The host and port of a server in another process, which ends by Ctrl-C with code 0."""
-    with subprocess.Popen([sys.executable, "-c", _CHILD, page], stdout=subprocess.PIPE, text=True) as child:
+def served(page: Path, told: IO[str] | None = None) -> Iterator[str]:
+    """The host and port of a server in another process, which ends by Ctrl-C with code 0; what it complains of goes to
+    `told`."""
+    command = [sys.executable, "-c", _CHILD, page]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as child:
         try:
             yield urlsplit(child.stdout.readline().strip()).netloc
             child.send_signal(signal.SIGINT)
@@ -78,3 +83,18 @@ def test_a_port_that_is_taken_is_told(tmp_path):
         other.listen()
         with pytest.raises(SettingsError, match="Choose another --port"):
             serve(tmp_path / "index.html", port=other.getsockname()[1])
+
+
+def test_a_tab_that_is_closed_while_it_loads_is_nobodys_news(tmp_path):
+    page = tmp_path / "index.html"
+    page.write_bytes(b"x" * 30_000_000)
+    with (tmp_path / "told").open("w+") as told, served(page, told) as place:
+        host, _, port = place.rpartition(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port))) as tab:
+                tab.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+                tab.sendall(f"GET / HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+                tab.recv(1000)
+        assert ask(place, "/nowhere")[0] == 404
+        time.sleep(0.2)
+        assert (tmp_path / "told").read_text() == ""

@@ -158,7 +158,7 @@ def test_an_unknown_setting_or_preset_names_the_nearest(tmp_path):
 def test_a_value_out_of_range_is_named_with_what_is_permitted(name: str, value):
     with pytest.raises(SettingsError) as caught:
         choose_settings(**{name: value})
-    assert caught.value.message.startswith(f"Setting {name} = {value!r}: input should be ")
+    assert str(caught.value).startswith(f"Setting {name} = {value!r}: input should be ")
 
 
 @pytest.mark.parametrize("content", [None, b"steps = ", b"\xff"])

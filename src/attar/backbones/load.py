@@ -159,5 +159,7 @@ def _feature(
 
 def _size(label: str, image_size: int | None) -> int:
     if image_size is None:
-        raise BackboneError(f"{label!r} doesn't say which image size it wants", "Pass image_size, in pixels.")
+        raise BackboneError(
+            f"{label!r} doesn't say which image size it wants", "Pass it in pixels: --image-size N (image_size=N)."
+        )
     return image_size

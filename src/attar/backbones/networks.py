@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,14 +18,17 @@ from torch import nn
 
 from attar.backbones.architectures import make_classifier
 from attar.backbones.catalogue import AMBIGUOUS, ENTRIES
+from attar.backbones.hub import fetching
 from attar.backbones.record import IMAGENET_MEAN, IMAGENET_STD
 from attar.backbones.squeezed import read_squeezed
 from attar.errors import BackboneError, nearest
+from attar.hush import silence
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
 
 HEADS = ("classifier.", "fc.", "head.", "heads.", "linear.")  # what classifiers are mostly called
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _published(name: str) -> PretrainedCfg:
     from timm.models import PretrainedCfg
 
     if not timm.is_model(name):
-        raise BackboneError(f"timm has no network {name!r}", _nearest_network(name, timm.list_models()))
+        raise BackboneError(f"timm has no network {name!r}", nearest_network(name))
     try:
         return timm.get_pretrained_cfg(name) or PretrainedCfg()
     except (RuntimeError, KeyError) as error:
@@ -112,13 +114,20 @@ def _published(name: str) -> PretrainedCfg:
         raise BackboneError(f"timm has no weights {name!r}", nearest(name, known)) from error
 
 
-def _nearest_network(name: str, of_timm: Iterable[str]) -> str:
-    known = [*of_timm, *ENTRIES]
+def nearest_network(name: str) -> str:
+    """A hint: the networks of attar's catalogue and of timm that are called nearly so, or where names are listed."""
+    import timm
+
+    known = [*ENTRIES, *timm.list_models()]
     if name in AMBIGUOUS:
         return AMBIGUOUS[name]
     if difflib.get_close_matches(name, known, n=1, cutoff=0.5):
         return nearest(name, known)
-    return "timm.list_models() lists timm's names, attar.backbones.list_backbones() attar's own."
+    within = [each for each in known if name.lower() in each]
+    if within:
+        more = f" and {len(within) - _LISTED:,} more" if len(within) > _LISTED else ""
+        return f"Names with {name!r} in them: {', '.join(within[:_LISTED])}{more}."
+    return "`attar backbones` (attar.list_backbones()) lists attar's names, timm.list_models() timm's."
 
 
 def _timm_network(
@@ -129,7 +138,8 @@ def _timm_network(
     if published.fixed_input_size and order.image_size not in (None, native):
         settings["img_size"] = order.image_size
     settings.update(order.model_args)
-    module = _build(order, lambda fetch: create(pretrained=fetch, **settings))
+    with fetching(order.pretrained):
+        module = _build(order, lambda fetch: create(pretrained=fetch, **settings))
     heads = published.classifier or ()
     prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
     return Network(
@@ -174,7 +184,8 @@ def _hub_file(place: str, *names: str) -> Path:
     repository, _, revision = place.partition("@")
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name, revision=revision or None))
+            with fetching():
+                return Path(hf_hub_download(repository, name, revision=revision or None))
         except LocalEntryNotFoundError as error:  # offline
             raise _download_failed(place, error) from error
         except EntryNotFoundError:
@@ -209,7 +220,7 @@ def from_openclip(order: Order) -> Network:
         "force_quick_gelu": published.get("quick_gelu", False),
         **order.model_args,
     }
-    with _without_warnings():
+    with silence(), fetching(order.pretrained):  # it warns of random weights where attar's own reader fills them
         tower = _build(order, lambda fetch: open_clip.create_model(name, tag if fetch else None, **settings).visual)
     size: Any = tower.image_size
     return Network(
@@ -219,17 +230,6 @@ def from_openclip(order: Order) -> Network:
         std=_three(published.get("std", open_clip.OPENAI_DATASET_STD)),
         tower="visual.",
     )
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep open_clip from logging "initialized randomly" about a network whose weights come next."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _three(numbers: Iterable[float]) -> tuple[float, float, float]:

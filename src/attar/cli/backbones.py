@@ -25,12 +25,13 @@ def backbones(
     from rich.table import Table
 
     from attar.backbones import list_backbones
+    from attar.backbones.networks import nearest_network
     from attar.cli.show import print_json
     from attar.errors import BackboneError
 
     entries = list_backbones(pattern if set("*?[") & set(pattern) else f"*{pattern}*")
     if not entries:
-        raise BackboneError(f"no backbone is called {pattern!r}", "see all of them with: attar backbones")
+        raise BackboneError(f"no backbone of attar's is called {pattern!r}", nearest_network(pattern.strip("*")))
     if json:
         print_json({"backbones": [asdict(entry) for entry in entries]})
         return

@@ -197,10 +197,12 @@ def _write(result: Evaluation, out: Path) -> None:
 
 
 def training_images(path: Path) -> str | None:
-    """What the set's run read its training images from, if that is still there."""
-    from attar.run import Run
+    """What the run that made the set read its training images from, if that is still there."""
+    from attar.distilled import open_manifest
+    from attar.distilled.own_run import run_of
 
-    place = Run.beside(path).place("train")
+    run = run_of(open_manifest(path))
+    place = None if run is None else run.place("train")
     if place is None:
         return None
     known = all(part.startswith(("digits", "hf:")) or _is_there(part) for part in place.split("+"))

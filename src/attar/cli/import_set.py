@@ -22,12 +22,15 @@ def import_set(
         str | None,
         typer.Option(
             help="Names in label order: A,B,..., a file with one a line, or WordNet ids by imagenet-1k, imagenette, "
-            "imagewoof, imagenet-birds and the like. Default: a folder's own, else 0,1,..."
+            "imagewoof, imagenet-birds and the like. Folders called so are found by name, numbered ones by number. "
+            "Default: a folder's own, else 0,1,..."
         ),
     ] = None,
     index: Annotated[int, typer.Option(min=0, help="Which of several sets in one file.")] = 0,
     clip: Annotated[bool, typer.Option("--clip", help="Cut off what lies outside of 0..1.")] = False,
-    method: Annotated[str, typer.Option(help="What made the set, for tables.")] = "imported",
+    method: Annotated[
+        str, typer.Option(help="What made the set, for tables; attar push takes it for photos unless told.")
+    ] = "imported",
     architecture: Annotated[
         str, typer.Option(metavar="NAME", help="The network it was distilled on, as students are called: convnet3.")
     ] = "",

@@ -50,8 +50,20 @@ ModelArg = Annotated[
     list[str] | None,
     typer.Option(help="NAME=VALUE passed to the model's constructor; repeatable.", rich_help_panel=_BACKBONE),
 ]
+
+
+def _known_device(name: str) -> str:
+    """SettingsError for a device of another name, before images are read and weights fetched for it."""
+    if name.partition(":")[0] not in DEVICES:
+        raise SettingsError(f"device {name!r} can't be used here", "Use --device auto, cpu, cuda or mps.")
+    return name
+
+
 Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=offer(*DEVICES), rich_help_panel=_WHERE)
+    str,
+    typer.Option(
+        help="auto, cpu, cuda or mps.", autocompletion=offer(*DEVICES), callback=_known_device, rich_help_panel=_WHERE
+    ),
 ]
 Precision = Annotated[
     str,
@@ -66,8 +78,8 @@ ClassNames = Annotated[
 Classes = Annotated[
     str | None,
     typer.Option(
-        help="Only these: A,B,..., a file with one name a line, or by WordNet ids imagenet-100, imagenet-a to -e, "
-        "imagenet-birds, -cats, -fruits, imagenette, imagewoof.",
+        help="Only these: names or titles A,B,..., a file with one a line, or by WordNet ids imagenet-100, "
+        "imagenet-a to -e, imagenet-birds, -cats, -fruits, imagenette, imagewoof.",
         rich_help_panel=_IMAGES,
     ),
 ]

@@ -13,9 +13,11 @@ from attar.cli.options import Json
 def push(
     distilled: Annotated[Path, typer.Argument(metavar="SET", help="A distilled set.")],
     name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="What the dataset is called on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="Make it for your eyes only, where it is new.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make it for your eyes only; a public one that is there is refused.")
+    ] = False,
     include_real: Annotated[
-        bool, typer.Option("--include-real", help="Also where the images are photos that you may publish.")
+        bool, typer.Option("--include-real", help="Also where images are, or may be, photos that you may publish.")
     ] = False,
     message: Annotated[str, typer.Option(help="Text of the commit.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go up, and ask nobody.")] = False,
@@ -25,13 +27,14 @@ def push(
 
     **attar push photos.attar you/photos --private**
 
-    It needs a login of huggingface_hub (hf auth login, or HF_TOKEN). Elsewhere: attar evaluate hf:you/photos ..., or
-    attar.load("hf:you/photos"). What goes up is what attar.json lists; photos don't, unless you say so.
+    It needs a login of huggingface_hub (hf auth login; older: huggingface-cli login) or HF_TOKEN. Elsewhere:
+    attar evaluate hf:you/photos ..., or attar.load("hf:you/photos"). What goes up is what attar.json lists. Photos
+    don't, nor what may be photos (refined from them, or imported without --method), unless you say so.
     """
     import sys
 
     import attar
-    from attar.cli.show import print_json
+    from attar.cli.show import Shown, print_json
     from attar.distilled.hub import check_name, travelling
 
     opened = attar.load(distilled)
@@ -42,7 +45,10 @@ def push(
     if dry_run:
         print(f"{about} would go to {name}; nothing was sent.", file=sys.stderr)
     else:
-        address = attar.push(opened, name, private=private, include_real=include_real, message=message)
+        with Shown() as progress:
+            address = attar.push(
+                opened, name, private=private, include_real=include_real, message=message, progress=progress
+            )
         print(f"{about}. Look at its card and write its licence: {address}", file=sys.stderr)
         print(f"Next, anywhere: attar verify hf:{name}", file=sys.stderr)
     if json:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 def report(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="SET_OR_RUN...", help="Distilled sets, runs, and folders of attar evaluate --out."),
+        typer.Argument(
+            metavar="SET_OR_RUN...",
+            help="Distilled sets (also hf:OWNER/NAME), runs, and folders of attar evaluate --out.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for index.html.")] = Path("report"),
     serve: Annotated[bool, typer.Option("--serve", help="Then show it on 127.0.0.1, until Ctrl-C.")] = False,

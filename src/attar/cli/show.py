@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 
 _FIGURES = ("loss", "cosine", "worst_class", "accuracy")
 _QUIET_SECONDS = 5
-_REAL = ("random", "centroids", "kmeans", "jpeg")
-_LEGEND = (
-    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, "
-    "sub-centres: the probe on the true means of classes or of their clusters; lda, full: classifiers of all images. "
-    "Gap closed: 0 is random images, 1 is all. Differences in points with their 95 % interval."
-)
-_STUDENTS_LEGEND = (
-    "Students are trained from scratch; random: real images, labelled and learned in the same way. Accuracy is that "
-    "after the last epoch; best is the highest of the tests every 10 epochs, chosen on the test images. ± and the "
-    "interval are over sets or draws, or the students of a single set. Differences in points with their 95 % interval."
-)
 
 
 def speaks() -> bool:
@@ -102,12 +91,6 @@ def show_evaluation(evaluation: Evaluation) -> None:
         columns = {row.evaluated_on for row in evaluation.rows if row.table == name}
         console.print(_matrix(evaluation, name) if len(columns) > 1 else _table(evaluation, name))
     differences = [(row, other, found) for row, other, found in evaluation.differences() if not row.is_check]
-    beaten = [
-        f"Real images beat {row.set} on {row.evaluated_on}: {other.method} {other.accuracy:.1f} against "
-        f"{row.accuracy:.1f} ({row.table})."
-        for row, other, difference in differences
-        if other.method in _REAL and difference.verdict == "below" and not (row.teacher and row.own)
-    ]
     compared = [
         f"{row.set}{f' on {row.evaluated_on}' if several else ''} against {_named(other)} ({row.table}): "
         f"{difference.mean:+.1f} points ({difference.low:+.1f} to {difference.high:+.1f}): {difference.verdict}"
@@ -116,9 +99,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     ]
     if evaluation.groups is not None:
         console.print(_groups(evaluation))
-    trained = [row.best is not None for row in evaluation.rows]
-    legends = ([] if all(trained) else [_LEGEND]) + ([_STUDENTS_LEGEND] if any(trained) else [])
-    for text in (*legends, *compared, *beaten, *evaluation.remarks):
+    for text in (*evaluation.legends, *compared, *evaluation.verdicts, *evaluation.remarks):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -129,7 +110,9 @@ def _named(other: Row) -> str:
 
 def _strongest(evaluation: Evaluation, row: Row) -> Row:
     """The real images that are hardest to beat."""
-    rivals = [evaluation.rival(row, method) for method in _REAL]
+    from attar.evaluation.result import REAL
+
+    rivals = [evaluation.rival(row, method) for method in REAL]
     return max((rival for rival in rivals if rival is not None), key=lambda rival: rival.accuracy, default=row)
 
 

@@ -29,7 +29,7 @@ from attar.compression.recovery_scores import scores_of
 from attar.compression.recovery_settings import RecoverySettings, choose_recovery
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png, preview
-from attar.errors import BackboneError, SettingsError
+from attar.errors import BackboneError, SettingsError, expect
 from attar.files import digest, sweep, write_bytes
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -68,8 +68,12 @@ def recover(
     >>> flowers = attar.open("flowers/train")                                                     # doctest: +SKIP
     >>> attar.recover(flowers, "flowers.safetensors", "recovered.attar")                          # doctest: +SKIP
     """
-    squeezed = squeezed if isinstance(squeezed, Squeezed) else read_squeezed(squeezed)
-    settings, out = (settings or choose_recovery()).for_side(squeezed.record.side), Path(out)
+    expect(source, ImageSource, "source")
+    settings = settings or choose_recovery()
+    expect(settings, RecoverySettings, "settings")
+    squeezed = read_squeezed(squeezed) if isinstance(squeezed, str | Path) else squeezed
+    expect(squeezed, Squeezed, "squeezed")
+    settings, out = settings.for_side(squeezed.record.side), Path(out)
     check_classes(source, squeezed)
     distilled.check_place(out)
     layout = Layout(len(source.classes), settings.ipc, settings.block)

@@ -176,7 +176,9 @@ def _make(values: Mapping[str, Any]) -> RecoverySettings:
     except ValidationError as error:
         first = error.errors()[0]
     if not first["loc"]:
-        raise SettingsError(first["msg"].removeprefix("Value error, "), "see `attar presets`")
+        raise SettingsError(
+            first["msg"].removeprefix("Value error, "), "give one of them another value: --set NAME=VALUE"
+        )
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         message = f"{name} is no setting of method {values['method']}"

@@ -16,7 +16,7 @@ from attar.compression.soft_labels import LabelRecord, SoftLabels, label_folder,
 from attar.compression.views import Recipe, epoch_batches, make_batch
 from attar.devices import pick_device
 from attar.distilled import DistilledSet, Origin
-from attar.errors import EvaluationError, FileError, SettingsError
+from attar.errors import EvaluationError, FileError, SettingsError, expect
 from attar.files import sweep
 from attar.progress import SILENT, Progress
 
@@ -42,6 +42,8 @@ def relabel(
     SettingsError where labels made otherwise lie there (`restart` replaces them, once the first new epoch is there),
     EvaluationError where teacher, set and recipe don't fit each other, FileError where the disk has no room.
     """
+    expect(distilled, DistilledSet, "distilled")
+    expect(teacher, Squeezed, "teacher")
     if min(epochs, batch) < 1 or seed < 0:
         raise SettingsError(
             f"{epochs} epochs in batches of {batch} by seed {seed} can't be labelled",

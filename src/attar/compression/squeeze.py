@@ -22,7 +22,7 @@ from attar.compression.checkpoints import body_weights
 from attar.compression.pretraining import Pixels, pretrain
 from attar.compression.squeeze_settings import SqueezeSettings
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
-from attar.errors import SettingsError
+from attar.errors import SettingsError, expect
 from attar.files import sha256
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -58,6 +58,8 @@ def squeeze(
     >>> flowers = attar.open("flowers/train")                                               # doctest: +SKIP
     >>> attar.squeeze(flowers, "net.safetensors", SqueezeSettings("resnet18", "simclr"))    # doctest: +SKIP
     """
+    expect(source, ImageSource, "source")
+    expect(settings, SqueezeSettings, "settings")
     out = Path(out)
     side = settings.side or _usual_side(source)
     stem = cast(Stem, settings.stem or ("native" if weights else default_stem(settings.arch, side)))
@@ -148,7 +150,8 @@ def _preprocessing(
         raise SettingsError("mean and std go together", "give both, or neither")
     if mean is not None and std is not None:
         if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
-            raise SettingsError(f"mean {mean} and std {std} can't be", "give those of RGB in 0..1, with a std above 0")
+            message = f"mean {mean} and std {std} can't be right"
+            raise SettingsError(message, "give those of RGB in 0..1, with a std above 0")
         return mean, std
     if layout == "plain" or not published:
         message = "this checkpoint doesn't say which mean and std its images had"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import warnings
 from collections.abc import Iterator
+
+from attar.hush import silence
 
 
 @contextlib.contextmanager
@@ -25,16 +25,3 @@ def quiet() -> Iterator[None]:
             stack.callback(hub.enable_progress_bars)
         stack.enter_context(silence())
         yield
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """No log lines and no warnings of any library."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from attar.distilled import DistilledSet, Origin
+from attar.distilled.own_run import run_of
 from attar.features.extract import square
 from attar.images.source import ImageSource
-from attar.run import Run
 from attar.synthesis.distillation import data_name, found_again
 
 
@@ -69,7 +69,8 @@ class Originals:
 
 def _of_set(given: DistilledSet) -> Originals:
     manifest = given.manifest
-    place = Run.beside(given.path).place("train")
+    run = run_of(given)
+    place = None if run is None else run.place("train")
     return Originals(
         source=given.source,
         titles=given.titles,

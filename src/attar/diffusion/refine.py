@@ -21,7 +21,7 @@ from attar.diffusion.refined import Line, RefinedImages
 from attar.diffusion.refining import Refining
 from attar.diffusion.schedule import Schedule
 from attar.distilled import DistilledSet, Manifest, Origin, encode_png
-from attar.errors import SettingsError
+from attar.errors import SettingsError, expect
 from attar.files import digest, write_bytes
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -55,10 +55,14 @@ def refine(
     >>> dit = open_diffusion("facebook/DiT-XL-2-256", vae="stabilityai/sd-vae-ft-mse")             # doctest: +SKIP
     >>> attar.refine(attar.load("fruit.attar"), dit, "fruit-refined.attar")                       # doctest: +SKIP
     """
-    out = Path(out)
+    if not isinstance(images, ImageSource):
+        expect(images, DistilledSet, "images")
+    expect(model, LatentDiffusion, "model")
+    settings, out = settings or choose_refinement(), Path(out)
+    expect(settings, RefineSettings, "settings")
     distilled.check_place(out)
     _check(images, out, batch)
-    settings = _settled(settings or choose_refinement(), model)
+    settings = _settled(settings, model)
     originals = Originals.of(images)
     conditions = model.conditions(originals.classes, originals.titles)
     asked = _asked(settings, originals, model, conditions)
@@ -85,7 +89,15 @@ def refine(
             out,
             refined,
             np.repeat(originals.labels, settings.replicas),
-            manifest=_manifest(settings, originals, model, asked, refined.shape[-1], _scores(lines, model.device)),
+            manifest=_manifest(
+                settings,
+                originals,
+                model,
+                asked,
+                refined.shape[-1],
+                _scores(lines, model.device),
+                of_photos=not isinstance(images, DistilledSet) or images.of_photos,
+            ),
             weights=np.repeat(originals.weights, settings.replicas).tolist(),
             train_hashes=originals.train_hashes,
         )
@@ -159,6 +171,8 @@ def _manifest(
     asked: Mapping[str, Value],
     side: int,
     scores: Mapping[str, float],
+    *,
+    of_photos: bool,
 ) -> Manifest:
     return Manifest(
         attar_version=version("attar"),
@@ -176,4 +190,5 @@ def _manifest(
         train_images=originals.train_images,
         scores=dict(scores),
         files={},
+        began_from_photos=of_photos,
     )

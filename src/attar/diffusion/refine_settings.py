@@ -106,7 +106,9 @@ def _make(values: Mapping[str, Any]) -> RefineSettings:
     except ValidationError as error:
         first = error.errors()[0]
     if not first["loc"]:
-        raise SettingsError(first["msg"].removeprefix("Value error, "), "see `attar refine --help`")
+        raise SettingsError(
+            first["msg"].removeprefix("Value error, "), "give one of them another value: --set NAME=VALUE"
+        )
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         raise SettingsError(f"{name} is no setting of a refinement", nearest(name, RefineSettings.model_fields))

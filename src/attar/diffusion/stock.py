@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from attar.diffusion.hush import quiet, silence
+from attar.diffusion.hush import quiet
 from attar.diffusion.placement import place
 from attar.errors import AttarError, BackboneError, SettingsError
 from attar.files import cache_folder, digest, sha256, write_text
+from attar.hush import silence
 
 __all__ = ["fingerprint", "folder_of", "library", "load", "pipeline_index", "place", "quiet", "read_json"]
 

@@ -81,7 +81,7 @@ class DistilledSet:
             if len(table) != len(images) or not table:
                 raise ValueError(f"it lists {len(table)} of {len(images)} images")
         except (OSError, KeyError, ValueError, TypeError, IndexError, csv.Error) as error:
-            raise ArtefactError(f"{path} can't be read: {error}.", "Restore the folder or distil again.") from error
+            raise ArtefactError(f"can't read {path}: {error}", "Restore the folder or distil again.") from error
         return table
 
     def _check_row(self, row: dict[str, str]) -> None:
@@ -103,6 +103,21 @@ class DistilledSet:
         """How much each image counts in training; 1 unless the method says otherwise."""
         return np.array([float(row["weight"]) for row in self._table])
 
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The PNG file of each image, inside images/."""
+        return tuple(row["file_name"] for row in self._table)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The real image that each image is, or was cut from, as its data set names it; "" where there is none."""
+        return tuple(row.get("source") or "" for row in self._table)
+
+    @property
+    def of_photos(self) -> bool:
+        """Whether images are photos, pieces of them, or were made from single ones, as far as attar knows."""
+        return self.manifest.of_photos or any(self.sources)
+
     @cached_property
     def images(self) -> UInt8[np.ndarray, "n 3 side side"]:
         """The decoded PNG files, in the order of `labels`."""
@@ -116,7 +131,7 @@ class DistilledSet:
         try:
             image = decode(path)
         except ImageError as error:
-            raise ArtefactError(f"{path} can't be read: {error.message}.", "Restore it or distil again.") from error
+            raise ArtefactError(f"can't read {path}: {error.message}", "Restore it or distil again.") from error
         side = self.manifest.image_side
         if image.shape != (3, side, side):
             raise ArtefactError(f"{path} is not {side} x {side} pixels.", "Restore it or distil again.")
@@ -133,7 +148,7 @@ class DistilledSet:
             if known.dtype != np.uint64 or known.ndim != 1:
                 raise ValueError(f"{known.dtype} of shape {known.shape} are no hashes")
         except (SafetensorError, OSError, LookupError, ValueError) as error:
-            raise ArtefactError(f"{file} can't be read: {error}.", "Restore it or distil again.") from error
+            raise ArtefactError(f"can't read {file}: {error}", "Restore it or distil again.") from error
         return known
 
     @cached_property
@@ -232,7 +247,7 @@ def open_manifest(path: str | Path) -> DistilledSet:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "file"
-        raise ArtefactError(f"{file} can't be read: {place}: {first['msg']}.", "Distil again.") from error
+        raise ArtefactError(f"can't read {file}: {place}: {first['msg']}", "Distil again.") from error
     if manifest.schema_version > SCHEMA:
         raise ArtefactError(f"{file} was written by a newer attar.", "Upgrade with `pip install -U attar`.")
     return DistilledSet(path, manifest)

@@ -29,14 +29,14 @@ def card(manifest: Manifest, *, real: bool = False) -> str:
     plural = "s" if manifest.ipc > 1 else ""
     kind = f"real image{plural} a class, chosen among" if real else f"synthetic image{plural} a class, distilled from"
     people = "These are photos" if real else "Synthetic images may still resemble people in the training photos"
-    backbones = ", ".join(f"`{origin.name}` (licence: {origin.licence})" for origin in manifest.backbones)
+    backbones = ", ".join(f"{_code(origin.name)} (licence: {_cell(origin.licence)})" for origin in manifest.backbones)
     settings = "\n".join(f"| {_cell(k)} | {_cell(v)} |" for k, v in manifest.settings.items())
     classes = "\n".join(
         f"| {label} | {_cell(name)} | {_cell(title)} |"
         for label, (name, title) in enumerate(zip(manifest.classes, manifest.titles, strict=True))
     )
     return f"""---
-pretty_name: {json.dumps(f"{manifest.data.name}, distilled by attar")}
+pretty_name: {json.dumps(f"{_line(manifest.data.name)}, distilled by attar", ensure_ascii=False)}
 license: {_licence(manifest)}
 size_categories:
 - {_size(len(manifest.classes) * manifest.ipc)}
@@ -57,7 +57,7 @@ configs:
 ![every class](preview.png)
 
 {len(manifest.classes)} classes, {manifest.ipc} {kind}
-{manifest.train_images:,} images with the method `{manifest.method}` on {backbones}.
+{manifest.train_images:,} images with the method {_code(manifest.method)} on {backbones}.
 
 The images are PNG files of {manifest.image_side} x {manifest.image_side} pixels in one folder a class;
 `images/metadata.csv` holds label, title and weight of each, `attar.json` the class order, all settings and the SHA-256
@@ -102,9 +102,20 @@ def _size(images: int) -> str:
     return next((name for name, below in _SIZES.items() if images < below), "1M<n<10M")
 
 
+def _line(value: object) -> str:
+    """Text of one line that YAML and Markdown can hold."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+
+
+def _code(value: object) -> str:
+    """A name as code, where nothing but a backtick is markup."""
+    text = _line(value).replace("`", "'")
+    return f"`{text}`"
+
+
 def _cell(value: object) -> str:
     """Text that stays inside one Markdown cell and can't become markup: names of folders are untrusted."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    text = _line(value)
     for mark in "\\`*_[]<>|#":
         text = text.replace(mark, "\\" + mark) if mark != "<" else text.replace("<", "&lt;")
     return text

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from attar.distilled.artefact import ON_THE_HUB, DistilledSet, inside, load, open_manifest
 from attar.distilled.hub_client import KIND, client
-from attar.distilled.manifest import sealed
+from attar.distilled.manifest import IMPORTED, sealed
 from attar.errors import ArtefactError
 from attar.files import cache_folder, make_folder, replace_folder, sha256, sweep, temporary_folder, write_text
+from attar.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
 _CARD = "README.md"
-_OURS = ("images/", "heads/", "provenance/")
-_OF_PHOTOS = {"centroids", "herding", "jpeg", "kcenter", "kmeans", "neighbours", "random", "rded"}
+_OURS = ("images/", "heads/", "labels/", "provenance/")
 _DIGITS = 12  # of a commit, in the name of its folder
 _COMMIT = re.compile(rf"[0-9a-f]{{{_DIGITS},40}}")
 _LARGEST = 10**9  # bytes of a set that is fetched unasked
@@ -41,15 +42,18 @@ def push(
     include_real: bool = False,
     message: str = "",
     token: str | None = None,
+    progress: Progress = SILENT,
 ) -> str:
     """Put a distilled set on the Hugging Face hub as the dataset `name` ("you/photos"), and return its address.
 
-    Exactly the files of `travelling` go up, in one commit whose text is `message`; images, heads and the like of an
-    earlier set under that name go. `private` counts where the dataset is made, and changes nothing where it is there.
-    `token` is for programs that keep their own; else it is huggingface_hub's: of its login, or HF_TOKEN.
+    The files of `travelling` go up, in one commit whose text is `message`; images, heads and the like of an earlier set
+    under that name go. A card that its owner edited on the hub stays, and `progress` is told. `private` makes a new
+    dataset private; one that is there stays what it is. `token` is for programs that keep their own; else it is
+    huggingface_hub's: of its login, or HF_TOKEN.
 
-    Raises ArtefactError for a set that isn't as it was written or holds photos (`include_real` lets them through), for
-    a name that isn't OWNER/NAME or is another dataset's, without a login, and for all that the hub refuses.
+    Raises ArtefactError for a set that isn't as it was written or may hold photos (`include_real` lets them through),
+    for a name that isn't OWNER/NAME, is another dataset's, or with `private` a public one's, without a login, and for
+    all that the hub refuses.
 
     >>> import attar
     >>> attar.push("photos.attar", "you/photos", private=True)  # doctest: +SKIP
@@ -61,34 +65,61 @@ def push(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     with client(name, token, must_login=True) as api:
-        api.create_repo(name, repo_type=KIND, private=private, exist_ok=True)
-        there = {sibling.rfilename for sibling in api.dataset_info(name).siblings or ()}
+        there = _files_there(api, name, private=private)
         if there - {".gitattributes"} and "attar.json" not in there:
             raise ArtefactError(f"{name} is a dataset that attar didn't make", "Give a name that is new.")
         old = sorted(file for file in there - names.keys() if file.startswith(_OURS))
-        added = [CommitOperationAdd(file, str(inside(opened.path, file))) for file in names]
+        kept = {_CARD} if {_CARD, "attar.json"} <= there and _card_is_edited(api, name) else set()
+        if kept:
+            progress.note(f"The card of {name} was edited on the hub and stays; the new one is {opened.path / _CARD}.")
+        added = [CommitOperationAdd(file, str(inside(opened.path, file))) for file in names if file not in kept]
         deleted = [CommitOperationDelete(file, is_folder=False) for file in old]
         about = f"{opened.manifest.method}: {len(opened)} images of {len(opened.classes)} classes"
         api.create_commit(name, [*deleted, *added], commit_message=message or about, repo_type=KIND)
         return f"{api.endpoint}/datasets/{name}"
 
 
+def _files_there(api: HfApi, name: str, *, private: bool) -> set[str]:
+    """The files of the dataset `name`, which is made where there is none; a public one is refused where `private`."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        found = api.dataset_info(name)
+    except RepositoryNotFoundError:
+        api.create_repo(name, repo_type=KIND, private=private)
+        return set()
+    if private and not found.private:
+        raise ArtefactError(
+            f"{name} is there already, and it is public",
+            "Make it private on the hub first, give a new name, or leave --private out.",
+        )
+    return {sibling.rfilename for sibling in found.siblings or ()}
+
+
+def _card_is_edited(api: HfApi, name: str) -> bool:
+    """Whether the card on the hub isn't the one that came with its attar.json, which has its checksum."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _get(api, name, "main", ["attar.json", _CARD], folder)
+        return sha256(folder / _CARD).encode() not in (folder / "attar.json").read_bytes()
+
+
 def travelling(distilled: DistilledSet, *, include_real: bool = False) -> dict[str, int]:
     """Bytes of each file that `push` uploads: those that attar.json lists, and itself.
 
-    ArtefactError where the set isn't as it was written, and without `include_real` where its images are photos.
+    ArtefactError where the set isn't as it was written, and without `include_real` where it may hold photos.
     """
     distilled.verify()
-    if not include_real and holds_photos(distilled):
-        message = f"{distilled.path} holds photos, chosen by the method {distilled.manifest.method}"
-        raise ArtefactError(message, "Give --include-real (include_real=True) where you may publish them.")
+    if not include_real and distilled.of_photos:
+        method = distilled.manifest.method
+        message = f"{distilled.path} holds photos, or images made from single ones (method {method})"
+        hint = "Give --include-real (include_real=True) where you may publish them."
+        if method == IMPORTED:
+            message = f"{distilled.path} may hold photos: it was imported, and nobody said what made it"
+            hint += " Where they aren't photos, import it again with --method NAME --restart."
+        raise ArtefactError(message, hint)
     names = sorted([*distilled.manifest.files, "attar.json"])
     return {name: inside(distilled.path, name).stat().st_size for name in names}
-
-
-def holds_photos(distilled: DistilledSet) -> bool:
-    """Whether images are real ones, or pieces of them: they name their sources, or their method chooses such."""
-    return any(row["source"] for row in distilled._table) or distilled.manifest.method in _OF_PHOTOS
 
 
 def check_name(name: str) -> None:
@@ -157,13 +188,17 @@ def _download(api: HfApi, name: str, commit: str, sizes: Mapping[str, int], plac
 
 
 def _check_sizes(name: str, listed: Iterable[str], sizes: Mapping[str, int]) -> None:
+    folders = {str(parent) for file in sizes for parent in PurePosixPath(file).parents}
+    if clash := sorted(folders.intersection(listed)):
+        message = f"{clash[0]} of {name} is a folder, and its attar.json lists it as a file"
+        raise ArtefactError(message, "Ask its owner to push it again.")
     missing = sorted(set(listed) - sizes.keys())
     if missing:
         raise ArtefactError(f"{name} lacks {missing[0]}, which its attar.json lists", "Ask its owner to push it again.")
     total = sum(sizes[file] for file in listed)
     if total > _LARGEST:
         message = f"{name} is a download of {total / 1e9:.1f} GB"
-        raise ArtefactError(message, f"Run hf download {name} --repo-type dataset --local-dir FOLDER, and give FOLDER.")
+        raise ArtefactError(message, "Fetch it by huggingface_hub's snapshot_download, and give its folder.")
 
 
 def _get(api: HfApi, name: str, commit: str, files: Iterable[str], folder: Path) -> None:

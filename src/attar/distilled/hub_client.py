@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import json
 import os
-import warnings
+import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from attar.errors import ArtefactError, AttarError
+from attar.hush import silence
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 KIND = "dataset"
-_LOGIN = "Run hf auth login, or set HF_TOKEN"
+_LOGIN = "Run hf auth login (older: huggingface-cli login), or set HF_TOKEN"
+_NETWORK = (ConnectionError, TimeoutError, socket.gaierror)
 _STATUS = {
     401: ("the hub doesn't accept your login", f"{_LOGIN} anew."),
     403: ("your login may not change or read {name}", f"Give a name of your own, or {_LOGIN[0].lower()}{_LOGIN[1:]}."),
@@ -31,26 +33,37 @@ _STATUS = {
 
 @contextlib.contextmanager
 def client(name: str, token: str | None = None, *, revision: str = "", must_login: bool = False) -> Iterator[HfApi]:
-    """The hub's client for what is done with the dataset `name`; whatever it raises becomes ArtefactError.
+    """The hub's client for what is done with the dataset `name`; where that fails it is told by ArtefactError.
 
     Tokens are huggingface_hub's own, from its login or HF_TOKEN, unless one is given; with `must_login` there has to
     be one. No message holds it. The hub is the one at HF_ENDPOINT, as that is set now.
     """
     from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
 
+    # requests or httpx, whichever it is built on, is known by what its own errors descend from
+    failures = (OSError, json.JSONDecodeError, *HfHubHTTPError.__bases__)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None, token=token)
     try:
         with _silence():
             if must_login and (token or get_token()) is None:
                 raise ArtefactError("you aren't logged in to the hub", f"{_LOGIN} to a token that may write.")
             yield api
-    except AttarError:
-        raise
-    except Exception as error:  # the client's own, and those of its HTTP library
-        raise _refusal(error, name, revision, api.endpoint) from None  # their text may quote what was sent
+    except Exception as error:
+        failure = next((each for each in _causes(error) if isinstance(each, failures)), None)
+        if failure is None or isinstance(error, AttarError):
+            raise
+        raise _refusal(failure, name, revision, api.endpoint) from None  # their text may quote what was sent
 
 
-def _refusal(error: Exception, name: str, revision: str, endpoint: str) -> ArtefactError:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from, and so on: the client raises RuntimeError from a failed upload."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _refusal(error: BaseException, name: str, revision: str, endpoint: str) -> ArtefactError:
     """What an error of the client means to someone who typed `name`."""
     from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -67,8 +80,10 @@ def _refusal(error: Exception, name: str, revision: str, endpoint: str) -> Artef
         return ArtefactError(message.format(name=name), hint)
     if status is not None:
         return ArtefactError(f"the hub at {endpoint} failed with status {status}", "Try again later.")
-    if isinstance(error, OSError) and error.strerror:  # of the disk
-        return ArtefactError(f"can't keep {name} here: {error.strerror}", "Check the disk, and ATTAR_CACHE.")
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, _NETWORK):
+        return ArtefactError(
+            f"can't read or keep files of {name} here: {error.strerror}", "Check the disk, and ATTAR_CACHE."
+        )
     return ArtefactError(
         f"can't reach the hub at {endpoint}: {type(error).__name__}", "Check the network; folders work without it."
     )
@@ -85,8 +100,5 @@ def _silence() -> Iterator[None]:
             stack.callback(utils.enable_progress_bars)
         stack.callback(setattr, constants, "HF_HUB_DISABLE_TELEMETRY", constants.HF_HUB_DISABLE_TELEMETRY)
         constants.HF_HUB_DISABLE_TELEMETRY = True
-        stack.callback(logging.disable, logging.root.manager.disable)
-        logging.disable(logging.CRITICAL)
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
+        stack.enter_context(silence())
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,10 +15,10 @@ from jaxtyping import Float, Int, UInt8
 from attar.backbones.architectures import make_classifier
 from attar.distilled.artefact import DistilledSet, check_place, write
 from attar.distilled.foreign import read_arrays
-from attar.distilled.manifest import Manifest, Origin
+from attar.distilled.manifest import IMPORTED, Manifest, Origin
 from attar.errors import ArtefactError
 from attar.images import open as open_images
-from attar.images.checks import as_labels, check_classes, numbered
+from attar.images.checks import as_labels, check_classes, check_names, numbered
 from attar.images.subsets import subset
 from attar.images.titles import read_titles
 
@@ -44,7 +45,7 @@ def import_set(
     classes: Sequence[str] | Path | None = None,
     index: int = 0,
     clip: bool = False,
-    method: str = "imported",
+    method: str = IMPORTED,
     architecture: str = "",
     restart: bool = False,
 ) -> DistilledSet:
@@ -56,12 +57,13 @@ def import_set(
 
     - `mean`, `std`: of each channel in 0..1, what images of floats were normalised with; None where they weren't.
     - `classes`: names in label order, or a file of them (one a line, or a JSON list), or ["imagenet-1k"] or another
-      subset of ImageNet for its WordNet ids; a folder's own, or "0", "1", ..., where None. Folders that are numbered
-      (new000, 17) count in the order of their numbers. `attar evaluate` finds the classes of test images by names.
+      subset of ImageNet for its WordNet ids; a folder's own, or "0", "1", ..., where None. Folders that are called so
+      are found by name. Folders that are numbered (new000, 00000) get the names in the order of their numbers, which
+      begin at 0 or 1 without gaps; others are refused. `attar evaluate` finds the classes of test images by names.
     - `clip`: accept images that lie further outside of 0..1 than 0.05. Those of methods without bounds do, once the
       normalisation is undone: of DC's for CIFAR-10 every twelfth number. Where it is more than every fifth, mean or
       std must be wrong, and the images are refused all the same; the share is kept among the set's scores.
-    - `method`: what made the set.
+    - `method`: what made the set. `attar.push` takes a set for photos where that isn't said.
     - `architecture`: the network that it was distilled on, as students are called ("convnet3"), where known:
       evaluations tell students of that network apart.
 
@@ -81,8 +83,6 @@ def import_set(
         if not (mean is std is labels is None):
             raise ArtefactError(f"{path} is a folder of image files.", "Leave mean, std and labels out.")
         pixels, numbers, names = _folder(path)
-        if classes is not None:
-            numbers, names = _by_number(numbers, names)
     else:
         images, raw = read_arrays(path, None if labels is None else Path(labels), index)
         pixels, clipped = to_pixels(images, mean, std, clip)
@@ -90,7 +90,7 @@ def import_set(
         names = numbered(numbers, str(path))
     titles = names
     if classes is not None:
-        names, titles = _named(classes, names)
+        numbers, names, titles = _called(classes, numbers, names, path)
     check_classes(numbers, names, str(path))
     if architecture:
         make_classifier(architecture, len(names), side=pixels.shape[-1])  # refuses what there isn't
@@ -146,23 +146,55 @@ def _folder(path: Path) -> tuple[UInt8[np.ndarray, "n 3 side side"], Int[np.ndar
     return np.stack(images), source.labels, source.classes
 
 
-def _by_number(numbers: Int[np.ndarray, " n"], names: tuple[str, ...]) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]]:
-    """Labels and folders in the order of the folders' numbers where all have one: as text, 10 comes before 2."""
+def _called(
+    classes: Sequence[str] | Path, numbers: Int[np.ndarray, " n"], names: tuple[str, ...], path: Path
+) -> tuple[Int[np.ndarray, " n"], tuple[str, ...], tuple[str, ...]]:
+    """(labels, names, titles) of images whose classes are called `names` at `path`, and shall be called `classes`."""
+    wanted, titles = _wanted(classes, names)
+    check_names(wanted, "the names given")
+    if path.is_dir() and not _says_folders(classes):
+        if sorted(wanted) == sorted(names):
+            return _moved(numbers, [wanted.index(name) for name in names]), wanted, titles
+        numbers = _moved(numbers, _order(names, wanted, path))
+    if not isinstance(classes, Path) and list(classes) == ["imagenet-100"]:
+        message = "codes number the classes of imagenet-100 in orders of their own"
+        raise ArtefactError(message, "Give a file of their WordNet ids in the order of the labels.")
+    return numbers, wanted, titles
+
+
+def _moved(numbers: Int[np.ndarray, " n"], places: Sequence[int]) -> Int[np.ndarray, " n"]:
+    """Labels where class i has become class `places[i]`."""
+    return np.array(places, dtype=np.int64)[numbers]
+
+
+def _order(names: tuple[str, ...], wanted: tuple[str, ...], path: Path) -> list[int]:
+    """The place of each folder by the number in its name; ArtefactError where these aren't 0, 1, ... or 1, 2, ..."""
     found = [re.fullmatch(r"(\D*)(\d+)", name, re.ASCII) for name in names]
-    if not all(found) or len({each[1] for each in found if each}) > 1:
-        return numbers, names
-    order = np.argsort([int(each[2]) for each in found if each], kind="stable")
-    return np.argsort(order)[numbers].astype(np.int64), tuple(names[place] for place in order)
+    places = [int(each[2]) for each in found if each]
+    first = min(places, default=0)
+    numbered = all(found) and len({each[1] for each in found if each}) == 1
+    if not numbered or first > 1 or sorted(places) != list(range(first, first + len(names))):
+        differing = {"only there": set(names) - set(wanted), "only given": set(wanted) - set(names)}
+        told = "; ".join(f"{where}: {', '.join(sorted(each)[:5])}" for where, each in differing.items() if each)
+        raise ArtefactError(
+            f"folders of {path} and the classes given differ ({told})",
+            "Give the folders' own names in the order of the labels, or number the folders 0, 1, ... without gaps.",
+        )
+    return [place - first for place in places]
 
 
-def _named(classes: Sequence[str] | Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _says_folders(classes: Sequence[str] | Path) -> bool:
+    """Whether a file says which folder has which name: {"folder": "name"}."""
+    if not isinstance(classes, Path) or classes.suffix.lower() != ".json":
+        return False
+    return isinstance(json.loads(classes.read_text(encoding="utf-8-sig")), dict)
+
+
+def _wanted(classes: Sequence[str] | Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(names, titles) of classes in label order: as listed, in a file, or ImageNet's by the name of a subset."""
     if isinstance(classes, Path):
         named = read_titles(classes, names)
         return named, named
-    if list(classes) == ["imagenet-100"]:
-        message = "codes number the classes of imagenet-100 in orders of their own"
-        raise ArtefactError(message, "Give a file of their WordNet ids in the order of the labels.")
     from timm.data import ImageNetInfo
 
     imagenet = ImageNetInfo("imagenet-1k")

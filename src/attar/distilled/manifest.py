@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from attar.files import digest
 
 SCHEMA = 1
+IMPORTED = "imported"
+"""The method of an imported set of which nobody said what made it."""
+_OF_PHOTOS = {
+    *("centroids", "herding", "jpeg", "kcenter", "kmeans", "neighbours", "random", "rded"),
+    IMPORTED,  # which may be photos
+    "images",  # what attar refine calls images that are no distilled set
+}
 
 
 class Origin(BaseModel):
@@ -48,6 +56,8 @@ class Manifest(BaseModel):
     train_images: int
     scores: dict[str, float]
     files: dict[str, str]
+    began_from_photos: bool = False
+    """Whether images were made from single photos by a method that keeps what these look like."""
     checksum: str = ""
     """SHA-256 of all the others, see `sealed`; empty in sets that were never sealed."""
 
@@ -56,6 +66,12 @@ class Manifest(BaseModel):
         if len(self.titles) != len(self.classes):
             raise ValueError(f"{len(self.titles)} titles for {len(self.classes)} classes")
         return self
+
+    @property
+    def of_photos(self) -> bool:
+        """Whether images are photos, or may be, by the method and by what was refined ("refined" of its settings)."""
+        methods = f"{self.method} {self.settings.get('refined', '')}".lower()
+        return self.began_from_photos or not _OF_PHOTOS.isdisjoint(re.split(r"[^a-z]+", methods))
 
 
 def sealed(manifest: Manifest) -> str:

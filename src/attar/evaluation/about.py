@@ -38,9 +38,17 @@ def about(
         "classes": list(classes),
         **images,
         "backbones": {each.name: each.fingerprint for each in backbones},
-        "sets": {one.path.name: _cost(one) for one in sets},
+        "sets": dict(zip(distinct([one.path.name for one in sets]), map(_cost, sets), strict=True)),
         **({} if plan is None else _about_students(plan)),
     }
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, those that come more than once with a number: alone they could mean any."""
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[:place].count(name) + 1})"
+        for place, name in enumerate(names)
+    ]
 
 
 def _about_students(plan: StudentPlan) -> dict[str, Any]:

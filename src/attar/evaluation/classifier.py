@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from attar.backbones.record import Backbone
 from attar.devices import pick_device, pick_dtype
 from attar.distilled import DistilledSet, Head
-from attar.errors import ArtefactError, EvaluationError
+from attar.errors import ArtefactError, EvaluationError, expect
 from attar.evaluation.protocols import Protocol
 from attar.evaluation.protocols import protocol as known_protocol
 from attar.features import extract
@@ -96,6 +96,8 @@ def classifier(
     >>> flowers(torch.rand(2, 3, 224, 224)).shape                              # doctest: +SKIP
     torch.Size([2, 102])
     """
+    expect(distilled, DistilledSet, "distilled")
+    expect(backbone, Backbone, "backbone")
     backbone = backbone.to(device=pick_device(device), dtype=pick_dtype(precision))
     head = _stored(distilled, backbone, protocol, progress)
     if head is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attar.errors import SettingsError
+from attar.errors import SettingsError, expect
 from attar.evaluation.classifier import Classifier
 from attar.files import write_bytes
 from attar.synthesis.views import canvas_side
@@ -35,6 +35,7 @@ def export(classifier: Classifier, out: str | Path) -> Path:
     >>> attar.export(flowers, "flowers.onnx")                                                    # doctest: +SKIP
     PosixPath('flowers.onnx')
     """
+    expect(classifier, Classifier, "classifier")
     out = Path(out)
     check_format(out)
     size = sum(tensor.numel() * tensor.element_size() for tensor in classifier.state_dict().values())

@@ -10,7 +10,7 @@ import numpy as np
 from attar.backbones.record import Backbone, told_apart
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Head, add_heads
-from attar.errors import EvaluationError
+from attar.errors import EvaluationError, expect, expect_all
 from attar.evaluation.bench import Bench
 from attar.evaluation.cells import Cells
 from attar.evaluation.checks import common_classes
@@ -27,7 +27,7 @@ def inherit(
     distilled: DistilledSet,
     *,
     train: ImageSource,
-    backbones: Sequence[Backbone],
+    backbones: Backbone | Sequence[Backbone],
     device: str = "auto",
     precision: str = "fp32",
     progress: Progress = SILENT,
@@ -40,8 +40,11 @@ def inherit(
     what the others teach. Heads of the same backbones are replaced. Raises EvaluationError where the classes differ,
     and where no backbone of the set is among `backbones` to inherit from.
     """
+    expect(distilled, DistilledSet, "distilled")
+    expect(train, ImageSource, "train")
+    given = told_apart(expect_all(backbones, Backbone, "backbones"))
     keep_freed_memory()
-    placed = [each.to(device=pick_device(device), dtype=pick_dtype(precision)) for each in told_apart(backbones)]
+    placed = [each.to(device=pick_device(device), dtype=pick_dtype(precision)) for each in given]
     classes = common_classes([distilled], train, None)
     benches = [Bench(each, train, classes, Cells(), progress) for each in placed]
     own = {origin.fingerprint for origin in distilled.manifest.backbones}

@@ -11,7 +11,7 @@ from attar.backbones.record import Backbone, told_apart
 from attar.backbones.squeezed import Squeezed, read_squeezed
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet
-from attar.errors import EvaluationError
+from attar.errors import EvaluationError, expect, expect_all
 from attar.evaluation.about import about
 from attar.evaluation.bench import Bench
 from attar.evaluation.cells import Cells
@@ -47,7 +47,7 @@ _TUNED_IMAGES = 2
 
 
 def evaluate(
-    sets: Sequence[DistilledSet],
+    sets: DistilledSet | Sequence[DistilledSet],
     *,
     test: ImageSource,
     train: ImageSource | None,
@@ -65,11 +65,12 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy on `test` of linear probes on frozen backbones, and of students trained from scratch on each set.
 
-    Sets that differ in their seed alone make one row: the mean over distillation seeds with its 95 % interval. Rows
-    beside them, for which `train` is needed: random real images (5 draws), centroids, k-means reals, the nearest class
-    mean (`ncm`), the probe on the true class means, LDA, and the probe on all training images. With `controls`, which
-    take as long again, also as many JPEG files as fit into the sets' bytes, images of noise, and wrong labels.
-    Protocols that inherit a classifier have their controls always, and need the backbone that a set was distilled on.
+    Of `sets`, or one set, those that differ in their seed alone make one row: the mean over distillation seeds with its
+    95 % interval. Rows beside them, for which `train` is needed: random real images (5 draws), centroids, k-means
+    reals, the nearest class mean (`ncm`), the probe on the true class means, LDA, and the probe on all training images.
+    With `controls`, which take as long again, also as many JPEG files as fit into the sets' bytes, images of noise, and
+    wrong labels. Protocols that inherit a classifier have their controls always, and need the backbone that a set was
+    distilled on.
 
     Under protocols named `hard-` or `soft-` each of `students` (names of networks) is trained `student_seeds` times on
     each set, and on 3 draws of random real images. Soft labels are those that lie with a set, else the answers of
@@ -81,10 +82,14 @@ def evaluate(
     of sets, test, train and teacher differ or seem to be mixed up, where a set is given twice, where the teacher saw
     test images, and where test images are exact copies of training images, unless `drop_shared` leaves those out.
     """
+    sets = expect_all(sets, DistilledSet, "sets")
+    expect(test, ImageSource, "test")
+    if train is not None:
+        expect(train, ImageSource, "train")
     names = dict.fromkeys(protocols)
     probes = [protocol(name) for name in names if not is_student_protocol(name)]
     schools = [student_protocol(name) for name in names if is_student_protocol(name)]
-    given = told_apart([backbone] if isinstance(backbone, Backbone) else list(backbone))
+    given = told_apart(expect_all(backbone, Backbone, "backbone"))
     _refuse_probes(probes, given, train)
     keep_freed_memory()
     place = pick_device(device)

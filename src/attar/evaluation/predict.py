@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from attar.distilled import csv_text
-from attar.errors import ImageError, SettingsError
+from attar.errors import ImageError, SettingsError, expect
 from attar.evaluation.classifier import Classifier
 from attar.features.extract import square
 from attar.files import append_line, make_folder, sweep, sync, temporary_folder
@@ -78,6 +78,7 @@ def predict(
     ...     print(each.file, each.title, f"{each.probability:.2f}")
     photos/0001.jpg tulip 0.81
     """
+    expect(classifier, Classifier, "classifier")
     if not 0 <= unknown <= 1:
         raise SettingsError(f"an unknown threshold of {unknown:g} is no probability", "use a number from 0 to 1")
     if unknown and UNKNOWN in (*classifier.classes, *classifier.titles):

@@ -17,6 +17,20 @@ from attar.evaluation.ranking import augmentation_robust_score, label_robust_sco
 from attar.evaluation.rows import Row
 from attar.evaluation.scores import Difference, difference, gap_bounds, gap_closed, holm, mcnemar, resampled
 
+_LEGEND = (
+    "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, "
+    "sub-centres: the probe on the true means of classes or of their clusters; lda, full: classifiers of all images. "
+    "Gap closed: 0 is random images, 1 is all. Differences in points with their 95 % interval."
+)
+_STUDENTS_LEGEND = (
+    "Students are trained from scratch; random: real images, labelled and learned in the same way. Accuracy is that "
+    "after the last epoch; best is the highest of the tests every 10 epochs, chosen on the test images. ± and the "
+    "interval are over sets or draws, or the students of a single set. Differences in points with their 95 % interval."
+)
+
+REAL = ("random", "centroids", "kmeans", "jpeg")
+"""Methods that choose real images: what a set must beat to be worth making."""
+
 _RIVALS = ("random", "centroids", "kmeans", "jpeg", "noise", "sub-centres", "class-means", "full")
 _INHERITED = tuple(name for name, protocol in PROTOCOLS.items() if protocol.inherits)
 _ANY_NUMBER = ("class-means", "full")
@@ -85,6 +99,22 @@ class Evaluation:
         """Each distilled row against real images of the same number, class means and full data, and an inherited one
         also against what the same sets reach by themselves and by other ways to inherit: paired bootstrap."""
         return self._differences
+
+    @property
+    def legends(self) -> tuple[str, ...]:
+        """What the names in the tables mean."""
+        trained = [row.best is not None for row in self.rows]
+        return (*([] if all(trained) else [_LEGEND]), *([_STUDENTS_LEGEND] if any(trained) else []))
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """A sentence for each set that real images beat, and protocol under which they do; checks aside."""
+        return tuple(
+            f"Real images beat {row.set} on {row.evaluated_on}: {other.method} {other.accuracy:.1f} against "
+            f"{row.accuracy:.1f} ({row.table})."
+            for row, other, found in self.differences()
+            if other.method in REAL and found.verdict == "below" and not row.is_check and not (row.teacher and row.own)
+        )
 
     @cached_property
     def _differences(self) -> list[tuple[Row, Row, Difference]]:
@@ -172,6 +202,7 @@ class Evaluation:
             {
                 "set": row.set,
                 "method": row.method,
+                "teacher": row.teacher,
                 "ipc": row.ipc,
                 "evaluated_on": row.evaluated_on,
                 "against": other.method,
@@ -189,7 +220,9 @@ class Evaluation:
         return self.about | {
             "rows": [row.as_json() | self._scores(row) for row in self.rows],
             "differences": differences,
+            "verdicts": list(self.verdicts),
             "remarks": list(self.remarks),
+            "legends": list(self.legends),
         }
 
     def _repr_html_(self) -> str:

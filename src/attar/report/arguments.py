@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from attar.distilled import DistilledSet, load
+from attar.distilled.artefact import ON_THE_HUB
+from attar.distilled.own_run import set_of
 from attar.errors import ArtefactError
 from attar.run import Run
 
@@ -23,17 +26,19 @@ class Given:
 def tell_apart(paths: Sequence[Path]) -> Given:
     """Open each path as what it is; a finished run brings its set, an unfinished set its run.
 
-    ArtefactError for a path that is none of these.
+    "hf:OWNER/NAME" is a set on the hub, see `attar.load`. ArtefactError for a path that is none of these.
     """
     given = Given()
-    places: dict[Path, DistilledSet] = {}
+    sets: dict[Path, DistilledSet] = {}
     for path in paths:
-        run = Run(path) if (path / "settings.toml").is_file() else Run.beside(path)
-        made = path.with_name(path.name.removesuffix(".run")) if run.folder == path else path
-        if (path / "results.json").is_file() or path.name == "results.json":
-            given.evaluations.append(path)
-        elif (made / "attar.json").is_file():
-            places.setdefault(made.resolve(), load(made))
+        place = _with_name(path)
+        is_run = (place / "settings.toml").is_file()
+        run = Run(place) if is_run else Run.beside(place)
+        made = set_of(run) if is_run else _set(place)
+        if (place / "results.json").is_file() or place.name == "results.json":
+            given.evaluations.append(place)
+        elif made is not None:
+            sets.setdefault(made.path.resolve(), made)
         elif (run.folder / "settings.toml").is_file():
             given.runs.append(run)
         else:
@@ -41,5 +46,15 @@ def tell_apart(paths: Sequence[Path]) -> Given:
                 f"{path} is no distilled set, no run and no evaluation.",
                 "Give folders that attar distill or attar evaluate --out wrote.",
             )
-    given.sets.extend(places.values())
+    given.sets.extend(sets.values())
     return given
+
+
+def _with_name(path: Path) -> Path:
+    """The path as it is typed, but "." and ".." as what they mean, which has a name."""
+    return Path(os.path.abspath(path)) if path.name in ("", "..") else path  # noqa: PTH100 (links stay)
+
+
+def _set(place: Path) -> DistilledSet | None:
+    """The set at a folder or on the hub; None where the folder holds none."""
+    return load(place) if str(place).startswith(ON_THE_HUB) or (place / "attar.json").is_file() else None

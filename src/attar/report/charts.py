@@ -9,6 +9,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 12, 44
 _MOST_TICKS = 7
+_FLAT, _LEAST = 1e-12, 1e-300  # an extent below, relative to the values or at all, counts as none
 _LABEL_PITCH = 15  # pixels between the numbers of two points that lie close together
 
 
@@ -72,7 +73,7 @@ def scatter(values: Sequence[Value], unit: Unit) -> Plot:
 
 
 def curve(points: Sequence[tuple[float, float]]) -> Plot:
-    """A line through (x, y), both axes linear."""
+    """A line through (x, y), both axes linear; numbers up to 1e300."""
     x, x_ticks = _linear([point[0] for point in points], across=True)
     y, y_ticks = _linear([point[1] for point in points])
     return Plot(x_ticks, y_ticks, line=" ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points))
@@ -84,13 +85,26 @@ _Ticks = tuple[tuple[float, str], ...]
 
 def _linear(values: Sequence[float], *, across: bool = False) -> tuple[_Scale, _Ticks]:
     low, high = min(values), max(values)
-    step = _round_step((high - low) or abs(high) or 1.0)
-    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
-    if low == high:
-        high = low + step
-    place = _across(low, high) if across else _upwards(low, high)
-    steps = range(round((high - low) / step) + 1)
-    return place, tuple((round(place(low + step * k), 1), f"{low + step * k:g}"[:8]) for k in steps)
+    largest = max(abs(low), abs(high))
+    extent = high - low
+    if extent <= _FLAT * largest or extent < _LEAST:  # differences of rounding are no course
+        extent = largest if largest >= _LEAST else 1.0
+    step = _round_step(extent)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    last += first == last
+    place = _across(first * step, last * step) if across else _upwards(first * step, last * step)
+    return place, tuple(
+        (round(place(number * step), 1), _shown(number, step, max(-first, last))) for number in range(first, last + 1)
+    )
+
+
+def _shown(number: int, step: float, most: int) -> str:
+    """`number` steps with as many digits as tell a step; with a power of ten where `most` steps, the axis' end, have
+    many digits before the point or few behind it."""
+    scale, power = math.floor(math.log10(most * step)), math.floor(math.log10(step))
+    if -4 <= scale < 6:
+        return f"{number * step:.{max(0, -power)}f}"
+    return f"{number * step:.{max(0, scale - power)}e}"
 
 
 def _logarithmic(

@@ -26,7 +26,7 @@ from attar.synthesis.views import CentreView, RandomViews, canvas_side, may_mirr
 
 _NEIGHBOURS = 3
 _PROTOCOL = PROTOCOLS["probe-v1"]
-_AT_ONCE = 2**16  # real rows whose cosines are in memory together
+_REAL_AT_ONCE, _ROWS_AT_ONCE = 2**13, 2**9  # whose cosines are in memory together: 32 MB
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,30 @@ def nearest_rows(
 ) -> tuple[Int[np.ndarray, "rows {few}"], Float[np.ndarray, "rows {few}"]]:
     """Of each row the `few` real rows of largest cosine, largest first (ties: the lower index), and the cosines."""
     rows = _directions(rows)
-    indices, cosines = np.empty((len(rows), 0), dtype=np.int64), np.empty((len(rows), 0))
-    for start in range(0, len(real), _AT_ONCE):
-        found = rows @ _directions(real[start : start + _AT_ONCE]).T
-        numbers = np.broadcast_to(np.arange(start, start + found.shape[1]), found.shape)
-        indices, cosines = np.concatenate([indices, numbers], axis=1), np.concatenate([cosines, found], axis=1)
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :few]
-        indices, cosines = np.take_along_axis(indices, best, axis=1), np.take_along_axis(cosines, best, axis=1)
+    indices, cosines = np.zeros((len(rows), few), dtype=np.int64), np.full((len(rows), few), -np.inf)
+    for start in range(0, len(real), _REAL_AT_ONCE):
+        directions = _directions(real[start : start + _REAL_AT_ONCE])
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(first, first + _ROWS_AT_ONCE)
+            places, found = _largest(rows[part] @ directions.T, few)
+            numbers, found = np.hstack([indices[part], start + places]), np.hstack([cosines[part], found])
+            best = np.argsort(-found, axis=1, kind="stable")[:, :few]
+            indices[part] = np.take_along_axis(numbers, best, axis=1)
+            cosines[part] = np.take_along_axis(found, best, axis=1)
     return indices, cosines
+
+
+def _largest(
+    values: Float[np.ndarray, "rows columns"], few: int
+) -> tuple[Int[np.ndarray, "rows some"], Float[np.ndarray, "rows some"]]:
+    """The places of the `few` largest values of each row (ties: the lower place), or of all where there are fewer,
+    and the values; `values` are overwritten."""
+    places, found = [], []
+    for _ in range(min(few, values.shape[1])):
+        places.append(values.argmax(axis=1, keepdims=True))
+        found.append(np.take_along_axis(values, places[-1], axis=1))
+        np.put_along_axis(values, places[-1], -np.inf, axis=1)
+    return np.hstack(places), np.hstack(found)
 
 
 def confidences(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +11,15 @@ import numpy as np
 from attar.backbones.record import Backbone
 from attar.distilled import DistilledSet
 from attar.distilled.journey import read_journey
+from attar.distilled.own_run import run_of
+from attar.evaluation.about import distinct
 from attar.features import read_squares
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.report.evidence import Evidence, gather_evidence, most_frequent_wrong
-from attar.report.thumbnails import LARGE, NEIGHBOURS, STRIPS, TILES, encoded, pick_look
-from attar.run import Run
+from attar.report.thumbnails import LARGE, NEIGHBOURS, STRIPS, TILES, Look, encoded, fitted, pick_look
 
-# Characters of base64 for all sets together; the page stays under 30 MB.
+# Characters of base64 for all sets together. Some 5,000 images fit; of more, small tiles are all that is in the page.
 _TILES, _LARGE, _STRIPS, _NEIGHBOURS = 5_000_000, 10_000_000, 8_000_000, 4_000_000
 _PIXELATED = 64  # sides up to this are enlarged in blocks: smoothing would invent what isn't there
 
@@ -38,21 +38,24 @@ def make_galleries(
     sets: Sequence[DistilledSet], train: ImageSource | None, backbone: Backbone | None, progress: Progress = SILENT
 ) -> list[Gallery]:
     """A gallery for each set; evidence where both the training images and a backbone are given."""
-    return [
+    galleries = [
         _gallery(name, one, train, backbone, len(sets), progress)
         for name, one in zip(distinct([one.path.name for one in sets]), sets, strict=True)
     ]
+    if photos := count_photos(galleries):
+        progress.note(
+            f"The page holds {photos} training photos and their file names, as nearest images; leave --backbone out to "
+            "keep them out."
+        )
+    return galleries
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names, those that come again with a number."""
-    return [
-        name if (before := list(names[:place]).count(name)) == 0 else f"{name} ({before + 1})"
-        for place, name in enumerate(names)
-    ]
+def count_photos(galleries: Sequence[Gallery]) -> int:
+    """How many training images are in the page as the nearest of distilled ones."""
+    return sum(len(each.details["evidence"]["real"]) for each in galleries if each.details["evidence"] is not None)
 
 
-def by_class(sets: Sequence[DistilledSet]) -> list[dict[str, Any]]:
+def images_by_class(sets: Sequence[DistilledSet]) -> list[dict[str, Any]]:
     """Of every class of any set: its title, its name, and the numbers of its images in each set (of the other sets'
     order, an empty list where a set lacks it)."""
     names = dict.fromkeys(name for one in sets for name in one.classes)
@@ -75,21 +78,19 @@ def _gallery(
     progress: Progress,
 ) -> Gallery:
     images, count = distilled.images, len(distilled)
-    tile = pick_look(images, TILES, _TILES // sets)
+    tile = pick_look(images, TILES, _TILES // sets) or TILES[-1]
     large = pick_look(images, LARGE, _LARGE // sets)
     side = distilled.manifest.image_side
-    shown = min(side, large.side)
+    shown = min(side, tile.side if large is None else large.side)
     details: dict[str, Any] = {
         "name": name,
         "side": side,
         "shown": shown,
         "pixelated": side <= _PIXELATED,
-        "titles": list(distilled.titles),
-        "labels": distilled.labels.tolist(),
         "weights": [round(float(weight), 4) for weight in distilled.weights],
-        "sources": [line["source"] for line in _lines(distilled)],
-        "files": [f"images/{line['file_name']}" for line in _lines(distilled)],
-        "large": encoded(images, large) if shown > min(side, tile.side) or large.quality is None else None,
+        "sources": list(distilled.sources),
+        "files": [f"images/{name}" for name in distilled.file_names],
+        "large": _large(images, large, tile),
         "journey": _journey(distilled, _STRIPS // sets),
         "evidence": None,
     }
@@ -100,21 +101,22 @@ def _gallery(
     return Gallery(name, distilled, encoded(images, tile), details)
 
 
+def _large(images: np.ndarray, large: Look | None, tile: Look) -> list[str] | None:
+    """None where the tiles are as good, or nothing larger fits."""
+    if large is None or (large.quality is not None and min(images.shape[-1], large.side) <= tile.side):
+        return None
+    return encoded(images, large)
+
+
 def _journey(distilled: DistilledSet, budget: int) -> dict[str, Any] | None:
-    """The steps of the run's frames, and for each image its frames side by side; None where the run kept none."""
-    frames = [
-        frame
-        for frame in read_journey(Run.beside(distilled.path).journey)
-        if len(frame.images) <= len(distilled)  # a later run's, of another set
-    ]
+    """The steps of the run's frames, and for each image its frames side by side; None where its run kept none."""
+    run = run_of(distilled)
+    frames = [] if run is None else list(read_journey(run.journey))
     if not frames:
         return None
     frames = [frame for frame in frames if frame.images.shape == frames[-1].images.shape]
     strips = np.concatenate([frame.images for frame in frames], axis=3)
-    return {
-        "steps": [frame.step for frame in frames],
-        "strips": encoded(strips, pick_look(strips, STRIPS, budget)),
-    }
+    return {"steps": [frame.step for frame in frames], "strips": fitted(strips, STRIPS, budget)}
 
 
 def _evidence(found: Evidence, distilled: DistilledSet, train: ImageSource, budget: int) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def _evidence(found: Evidence, distilled: DistilledSet, train: ImageSource, budg
     return {
         "backbone": found.backbone,
         "accuracy": None if found.accuracy is None else round(found.accuracy, 1),
-        "real": encoded(squares, pick_look(squares, NEIGHBOURS, budget)),
+        "real": fitted(squares, NEIGHBOURS, budget),
         "realTitles": [train.titles[train.labels[index]] for index in near],
         "realNames": [train.name(int(index)) for index in near],
         "nearest": np.searchsorted(near, found.nearest).tolist(),
@@ -136,8 +138,3 @@ def _evidence(found: Evidence, distilled: DistilledSet, train: ImageSource, budg
         "right": (found.answers == distilled.labels[:, None]).sum(1).tolist(),
         "wrong": [None if each is None else [distilled.titles[each[0]], each[1]] for each in wrong],
     }
-
-
-def _lines(distilled: DistilledSet) -> list[dict[str, str]]:
-    with (distilled.path / "images" / "metadata.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

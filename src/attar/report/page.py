@@ -10,26 +10,26 @@ from datetime import UTC, datetime
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attar.errors import SettingsError
+from attar.backbones.record import Backbone
+from attar.distilled import DistilledSet, Origin
+from attar.errors import SettingsError, expect, expect_all
+from attar.evaluation.result import Evaluation
 from attar.files import write_text
+from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run
 
-if TYPE_CHECKING:
-    from attar.backbones.record import Backbone
-    from attar.distilled import DistilledSet, Origin
-    from attar.evaluation.result import Evaluation
-    from attar.images.source import ImageSource
-
 _SCRIPTS = ("grid.js", "detail.js", "tables.js")
+_OURS = b'<meta name="generator" content="attar">'
+_HEAD = 1000  # bytes of a page in which it says whose it is
 
 
 def write_report(
-    sets: Sequence[DistilledSet] = (),
+    sets: DistilledSet | Sequence[DistilledSet] = (),
     runs: Sequence[Run] = (),
-    evaluations: Sequence[Evaluation | str | Path] = (),
+    evaluations: Evaluation | str | Path | Sequence[Evaluation | str | Path] = (),
     *,
     out: str | Path = "report",
     train: ImageSource | None = None,
@@ -43,23 +43,44 @@ def write_report(
     It shows the images of `sets`, those of several sets side by side, with their journeys where the runs beside them
     kept frames; the logs of `runs`, finished or not; and the tables of `evaluations`, results or folders that
     `attar evaluate --out` wrote. With `train` and `backbone` each image also has its nearest training images and the
-    confidence of a probe on all of them, view by view. Pictures are made as small as keeps the page below 30 MB.
-    SettingsError where there is nothing to show, and the errors of what is read.
+    confidence of a probe on all of them, view by view; those training images are then in the page. Pictures are made
+    as small as keeps the page below 30 MB; of more than some 5,000 images it grows with their number, 1 kB for each.
+    SettingsError where there is nothing to show, or index.html isn't attar's, and the errors of what is read.
 
     >>> attar.write_report([attar.load("photos.attar")], evaluations=["results"])      # doctest: +SKIP
     PosixPath('report/index.html')
     """
+    sets = expect_all(sets, DistilledSet, "sets")
+    evaluations = [evaluations] if isinstance(evaluations, Evaluation | str | Path) else evaluations
+    if train is not None:
+        expect(train, ImageSource, "train")
+    if backbone is not None:
+        expect(backbone, Backbone, "backbone")
     if not (sets or runs or evaluations):
         raise SettingsError("there is nothing to report", "give a distilled set, a run or an evaluation")
+    page = Path(out) / "index.html"
+    _refuse_foreign(page)
     if backbone is not None:
         from attar.devices import pick_device
 
         backbone = backbone.to(device=pick_device(device))
-    if (train is None) != (backbone is None):
+    if not sets and not (train is None and backbone is None):
+        progress.note("Nearest images and confidences: n/a, they are of a set's images, and no set is given.")
+    elif (train is None) != (backbone is None):
         progress.note(f"Nearest images and confidences: n/a, they also need {_lacking(train, backbone)}.")
-    page = Path(out) / "index.html"
     write_text(page, _html(sets, runs, evaluations, train, backbone, title, progress))
     return page
+
+
+def _refuse_foreign(page: Path) -> None:
+    """SettingsError where a page lies there that attar didn't write, or the folder is a distilled set."""
+    if (page.parent / "attar.json").is_file():
+        raise SettingsError(f"{page.parent} is a distilled set", "Choose another --out: its files are counted.")
+    if not page.exists():
+        return
+    with page.open("rb") as file:
+        if _OURS not in file.read(_HEAD):
+            raise SettingsError(f"{page} is no page of attar's.", "Choose another --out.")
 
 
 def _html(
@@ -73,14 +94,12 @@ def _html(
 ) -> str:
     from jinja2 import Environment
 
-    from attar.report.course import read_course
-    from attar.report.gallery import by_class, make_galleries
+    from attar.report.course import read_courses
+    from attar.report.gallery import count_photos, images_by_class, make_galleries
     from attar.report.scores import read_scores
 
     scores = [read_scores(each, sets) for each in evaluations]  # first: it is quick, and may be refused
-    finished = {Run.beside(one.path).folder.resolve() for one in sets}
-    beside = [run for one in sets if (run := Run.beside(one.path)).folder.is_dir()]
-    courses = [read_course(run, sheets=run.folder.resolve() not in finished) for run in _once([*runs, *beside])]
+    courses = read_courses(runs, sets)
     galleries = make_galleries(sets, train, backbone, progress)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["json"] = script_json
@@ -92,7 +111,8 @@ def _html(
         style=style,
         scripts=scripts,
         galleries=galleries,
-        classes=by_class(sets) if sets else [],
+        classes=images_by_class(sets),
+        photos=count_photos(galleries),
         most=max((one.manifest.ipc for one in sets), default=1),
         courses=courses,
         scores=scores,
@@ -111,10 +131,6 @@ def script_json(value: Any) -> Any:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text = text.encode(errors="replace").decode()  # names of files need not be Unicode
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _once(runs: Sequence[Run]) -> list[Run]:
-    return list({run.folder.resolve(): run for run in runs}.values())
 
 
 def _title(galleries: Sequence[Any], courses: Sequence[Any]) -> str:
@@ -143,7 +159,6 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
         "backbones": [_origin(origin) for origin in record.backbones],
         "settings": record.settings,
         "scores": record.scores,
-        "checksum": record.checksum,
     }
 
 

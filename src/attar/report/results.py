@@ -6,16 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from attar.errors import EvaluationError
 from attar.evaluation.result import Evaluation
 
 _MOST_CELLS = 30  # classes a side; beyond, a matrix can't be read
 _WORST_PAIRS = 20
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Share = Annotated[Percent | None, BeforeValidator(lambda value: None if value != value else value)]  # NaN: none
 
 
 class Line(BaseModel):
@@ -27,22 +32,22 @@ class Line(BaseModel):
     evaluated_on: str
     protocol: str
     table: str
-    ipc: int
-    accuracy: float
-    std: float
-    ci95: tuple[float, float] | None
-    n_test: int
-    bytes: int | None
+    ipc: Count
+    accuracy: Percent
+    std: Percent
+    ci95: tuple[Finite, Finite] | None
+    n_test: Count
+    bytes: Count | None
     teacher: str | None
-    confusion: list[list[int]]
-    per_class: list[float]
-    gap_closed: float | None = None
-    gap_ci95: tuple[float, float] | None = None
+    confusion: list[list[Count]]
+    per_class: list[Share]
+    gap_closed: Finite | None = None
+    gap_ci95: tuple[Finite, Finite] | None = None
 
     @property
     def name(self) -> str:
         """What a table calls the row."""
-        name = self.method if self.protocol == self.table else f"{self.method} ({self.protocol})"
+        name = self.method if self.protocol in (self.table, self.method) else f"{self.method} ({self.protocol})"
         return f"{name} from {self.teacher}" if self.teacher else name
 
 
@@ -51,13 +56,20 @@ class Comparison(BaseModel):
 
     set: str
     method: str
+    teacher: str | None = None
     evaluated_on: str
     against: str
     against_protocol: str
     protocol: str
-    mean: float
-    ci95: tuple[float, float]
+    mean: Finite
+    ci95: tuple[Finite, Finite]
     verdict: str
+
+
+class Cost(BaseModel):
+    """What making a set took, in seconds."""
+
+    seconds: Annotated[float, Field(ge=0, le=1e12)] | None = None
 
 
 class Results(BaseModel):
@@ -65,12 +77,14 @@ class Results(BaseModel):
 
     rows: list[Line]
     differences: list[Comparison] = []
+    verdicts: list[str] = []
     remarks: list[str] = []
+    legends: list[str] = []
     classes: list[str] = []
     date: str = ""
     hardware: str = ""
     test: dict[str, Any] = {}
-    sets: dict[str, dict[str, Any]] = Field(default={})
+    sets: dict[str, Cost] = {}
 
     @model_validator(mode="after")
     def _classes_fit(self) -> Results:
@@ -84,9 +98,9 @@ class Results(BaseModel):
 
     def seconds(self, row: Line) -> float | None:
         """Seconds that making the row's set took; of several seeds the mean, None where one is unknown."""
-        known = [self.sets.get(name, {}).get("seconds") for name in row.set.split(", ")]
-        numbers = [float(value) for value in known if isinstance(value, int | float)]
-        return float(np.mean(numbers)) if numbers and len(numbers) == len(known) else None
+        known = [self.sets.get(name, Cost()).seconds for name in row.set.split(", ")]
+        numbers = [seconds for seconds in known if seconds is not None]
+        return float(np.mean(numbers)) if len(numbers) == len(known) else None
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,7 @@ def by_class(results: Results, titles: Sequence[str]) -> list[dict[str, Any]]:
         {
             "name": f"{row.name}, {row.set if row.distilled_on else f'{row.ipc} a class'}, {row.table}"
             + (f", {row.evaluated_on}" if several else ""),
-            "classes": [share if np.isfinite(share) else None for share in row.per_class],
+            "classes": row.per_class,
             "matrix": row.confusion if len(titles) <= _MOST_CELLS else None,
             "worst": worst_pairs(np.array(row.confusion), titles),
         }

@@ -40,7 +40,7 @@ def read_scores(source: Evaluation | str | Path, sets: Sequence[DistilledSet]) -
     known = {name: title for one in sets for name, title in zip(one.classes, one.titles, strict=True)}
     titles = [known.get(name, name) for name in results.classes]
     found = tables(results)
-    rows = [row | {"titles": titles} for row in by_class(results, titles)]
+    rows = [row | {"names": results.classes, "titles": titles} for row in by_class(results, titles)]
     test = str(results.test.get("name", "unnamed test images"))
     return Scores(results, found, [_charts(results, table) for table in found], rows, test)
 

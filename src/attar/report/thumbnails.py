@@ -26,7 +26,7 @@ class Look:
     quality: int | None
 
 
-TILES = (Look(128, 80), Look(96, 75), Look(80, 60), Look(64, 50), Look(48, 40))
+TILES = (Look(256, 80), Look(128, 80), Look(96, 75), Look(80, 60), Look(64, 50), Look(48, 40))
 LARGE = (Look(2048, None), Look(2048, 85), Look(448, 80), Look(224, 75), Look(160, 70), Look(128, 55), Look(96, 45))
 STRIPS = (Look(64, 75), Look(64, 45), Look(32, 60), Look(16, 50))
 NEIGHBOURS = (Look(96, 75), Look(64, 70), Look(48, 60), Look(32, 50))
@@ -46,15 +46,20 @@ def webp(image: UInt8[np.ndarray, "3 h w"], look: Look) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def pick_look(images: Sequence[np.ndarray] | np.ndarray, looks: Sequence[Look], budget: int) -> Look:
-    """The first of `looks` at which all images together take at most `budget` characters, judged by 24 of them; the
-    last where none does."""
+def pick_look(images: Sequence[np.ndarray] | np.ndarray, looks: Sequence[Look], budget: int) -> Look | None:
+    """The first of `looks` at which all images together take at most `budget` characters, judged by 24 of them; None
+    where none does."""
     sampled = np.unique(np.linspace(0, len(images) - 1, min(len(images), _SAMPLED)).astype(int))
     for look in looks:
         sizes = [len(webp(images[int(index)], look)) for index in sampled]
         if np.mean(sizes) * len(images) <= _MARGIN * budget:
             return look
-    return looks[-1]
+    return None
+
+
+def fitted(images: Sequence[np.ndarray] | np.ndarray, looks: Sequence[Look], budget: int) -> list[str]:
+    """Every image at the first look that fits the budget, or at the last."""
+    return encoded(images, pick_look(images, looks, budget) or looks[-1])
 
 
 def encoded(images: Sequence[np.ndarray] | np.ndarray, look: Look) -> list[str]:

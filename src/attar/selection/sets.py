@@ -14,7 +14,7 @@ import attar.distilled as distilled
 from attar.backbones.record import Backbone
 from attar.devices import keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin
-from attar.errors import SettingsError, nearest
+from attar.errors import SettingsError, expect, nearest
 from attar.files import digest
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -58,6 +58,10 @@ def select(
     >>> vit = attar.backbone("vit_tiny_patch16_224")                                              # doctest: +SKIP
     >>> attar.select(flowers, vit, "herded.attar", method="herding", ipc=5)                       # doctest: +SKIP
     """
+    expect(source, ImageSource, "source")
+    expect(backbone, Backbone, "backbone")
+    if like is not None:
+        expect(like, DistilledSet, "like")
     out, task = Path(out), Task(source, backbone, ipc, seed, like, progress)
     _check(method, task, out)
     keep_freed_memory()

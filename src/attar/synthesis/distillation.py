@@ -16,7 +16,7 @@ from attar import processes
 from attar.backbones.record import Backbone, told_apart
 from attar.devices import free_bytes, keep_freed_memory, pick_device, pick_dtype
 from attar.distilled import DistilledSet, Manifest, Origin
-from attar.errors import SettingsError, nearest
+from attar.errors import SettingsError, expect, expect_all, nearest
 from attar.files import digest
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
@@ -61,9 +61,11 @@ def distill(
     >>> flowers = attar.open("flowers/train")                              # doctest: +SKIP
     >>> attar.distill(flowers, attar.backbone("vit_tiny_patch16_224"), "flowers.attar")   # doctest: +SKIP
     """
+    expect(source, ImageSource, "source")
     settings, out = settings or choose_settings(), Path(out)
+    expect(settings, Settings, "settings")
     objective = _objective(settings)
-    backbones = told_apart([backbone] if isinstance(backbone, Backbone) else list(backbone))
+    backbones = told_apart(expect_all(backbone, Backbone, "backbone"))
     _check(source, backbones, settings)
     distilled.check_place(out)
     place = pick_device(device)

@@ -76,7 +76,7 @@ def test_a_folder_of_images_becomes_a_set_with_files_for_people_in_between(sourc
     assert made.manifest.method == "edits" and made.classes == CLASSES and len(made) == 4
     assert made.manifest.ipc == 2 and made.manifest.image_side == 16 and made.manifest.train_images == 12
     assert made.manifest.settings["fine_tuned"] == "unknown" and made.manifest.settings["model"].endswith("/tiny-sd")
-    assert len(made.train_hashes) == 12 and not any(row["source"] for row in made._table)
+    assert len(made.train_hashes) == 12 and not any(made.sources)
     captions = [json.loads(line) for line in (run / "captions.jsonl").read_text().splitlines()]
     assert captions[0] == {"file_name": source.name(0), "text": "a photo of a church"} and len(captions) == 12
     clusters = json.loads((run / "clusters" / "church.json").read_text())
@@ -211,13 +211,14 @@ def test_controls_use_the_prototypes_of_another_run(source, settings, finished, 
     chosen = settings(control=control)
     made = attar.edits(source, tmp_path / "c", settings=chosen, stages=["generate"], prototypes=finished)
     assert made.manifest.method == f"edits/{control}" and made.images.shape == (4, 3, 16, 16)
+    assert made.of_photos == (control in ("medoid", "vae", "decode"))
     assert not (run_of(tmp_path / "c") / "prototypes").exists()
     nearest = prototypes(finished, "church")[0]["images"][0]
     index = [source.name(number) for number in range(12)].index(nearest)
     if control == "medoid":
         ((_, real),) = source.read([index])
         assert made.images[0].mean() == pytest.approx(real.mean(), abs=3)
-        assert made._table[0]["source"] == nearest
+        assert made.sources[0] == nearest
     elif control == "vae":
         coder = open_coder(chosen, torch.device("cpu"))
         ((_, real),) = source.read([index])

@@ -74,6 +74,11 @@ class EditsSettings(BaseModel):
         return self.fuse in ("query", "concat") or self.text_proto in ("medoid", "llm", "frequency")
 
     @property
+    def keeps_photos(self) -> bool:
+        """Whether images may be near copies of single photos: decoded from their latents with little noise, or none."""
+        return self.control in ("medoid", "vae", "decode") or (self.control != "text-only" and self.strength <= 0.5)
+
+    @property
     def name(self) -> str:
         """What tables call a set of these settings: "edits", or "edits/text-only" for a control."""
         return self.method if self.control == "none" else f"{self.method}/{self.control}"
@@ -186,7 +191,9 @@ def _make(values: Mapping[str, Any]) -> EditsSettings:
     except ValidationError as error:
         first = error.errors()[0]
     if not first["loc"]:
-        raise SettingsError(first["msg"].removeprefix("Value error, "), "see `attar edits run --help`")
+        raise SettingsError(
+            first["msg"].removeprefix("Value error, "), "give one of them another value: --set NAME=VALUE"
+        )
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         raise SettingsError(f"{name} is no setting of EDITS", nearest(name, EditsSettings.model_fields))

@@ -84,4 +84,5 @@ def _manifest(job: Job, identity: dict[str, Value], record: Record, side: int, s
         train_images=len(source),
         scores=scores,
         files={},
+        began_from_photos=settings.keeps_photos,
     )

@@ -25,7 +25,7 @@ from attar.diffusion.edits.stage_generate import deliver
 from attar.diffusion.edits.stage_prototypes import make_prototypes
 from attar.diffusion.edits.wanted import wanted_images
 from attar.distilled import DistilledSet
-from attar.errors import SettingsError
+from attar.errors import SettingsError, expect
 from attar.images.source import ImageSource
 from attar.progress import SILENT, Progress
 from attar.run import Run
@@ -79,7 +79,9 @@ def edits(
     >>> flowers = attar.open("flowers/train")                                                     # doctest: +SKIP
     >>> attar.edits(flowers, "edits.attar", captions="flowers.jsonl")                             # doctest: +SKIP
     """
+    expect(source, ImageSource, "source")
     settings, out = settings or choose_edits(), Path(out)
+    expect(settings, EditsSettings, "settings")
     distilled.check_place(out)
     _check(stages, prototypes, batch)
     if captions is not None and settings.captioner != "file":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from attar.backbones.record import Backbone
 from attar.devices import keep_freed_memory, pick_device
 from attar.distilled import DistilledSet, Origin
-from attar.errors import EvaluationError
+from attar.errors import EvaluationError, expect, expect_all
 from attar.evaluation.audit.calibration import discoveries, fewest_found, p_values, wanted
 from attar.evaluation.audit.duplicates import Duplicate, find_duplicates
 from attar.evaluation.audit.features import directions, nearest_directions
@@ -29,7 +28,7 @@ def audit(
     *,
     train: ImageSource,
     test: ImageSource | None = None,
-    backbones: Sequence[Backbone] = (),
+    backbones: Backbone | Sequence[Backbone] = (),
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Audit:
@@ -44,11 +43,16 @@ def audit(
     What the features of a backbone flag that distilled the set is told and is no copy: distillation pulls images
     towards real ones there. Pass one that didn't.
     """
+    expect(distilled, DistilledSet, "distilled")
+    expect(train, ImageSource, "train")
+    if test is not None:
+        expect(test, ImageSource, "test")
+    given = expect_all(backbones, Backbone, "backbones")
     if len(train) < 2:
         raise EvaluationError(f"{train.location} has {len(train)} image(s) to search", "Give the training images.")
     keep_freed_memory()
     place = pick_device(device)
-    networks = [one.to(device=place) for one in backbones]
+    networks = [one.to(device=place) for one in given]
     reals = Thumbnails.of(train, progress, "training images")
     ours = Thumbnails.of(distilled.source, progress, "distilled images")
     tests = None if test is None else Thumbnails.of(test, progress, "test images")
@@ -64,16 +68,14 @@ def audit(
         by_features, member = _by_features(distilled, network, reals, tests, held, searched, progress)
         searches.append(by_features)
         memberships += member
-    rows = _table(distilled)
-    names = [row["file_name"] for row in rows]
     return Audit(
         set=distilled.path.name,
         method=distilled.manifest.method,
         images=len(ours),
         train_images=len(train),
         searches=tuple(searches),
-        pairs=_pairs(searches, found, distilled, names, train),
-        real_images=sum(bool(row.get("source")) for row in rows),
+        pairs=_pairs(searches, found, distilled, train),
+        real_images=sum(map(bool, distilled.sources)),
         leaks=leaks,
         test_copies=None if tests is None else find_duplicates(ours, tests),
         memberships=tuple(memberships),
@@ -147,9 +149,7 @@ def _calibrated(
     return Search(name, scores, nearest, discoveries(p), null, p, distilled_through)
 
 
-def _pairs(
-    searches: Sequence[Search], found: Found, distilled: DistilledSet, names: Sequence[str], train: ImageSource
-) -> tuple[Pair, ...]:
+def _pairs(searches: Sequence[Search], found: Found, distilled: DistilledSet, train: ImageSource) -> tuple[Pair, ...]:
     """Each distilled image with what is nearest to it by pixels and by features, and by hash where that is a copy."""
     together: dict[tuple[int, int], list[Search]] = {}
     for each in searches:
@@ -163,7 +163,7 @@ def _pairs(
         pairs.append(
             Pair(
                 image=image,
-                name=names[image],
+                name=distilled.file_names[image],
                 train_index=there,
                 train_name=train.name(there),
                 same_class=its_class == train.classes[train.labels[there]],
@@ -179,12 +179,6 @@ def _pairs(
 def _rounded(window: torch.Tensor) -> tuple[float, float, float]:
     top, left, side = window.tolist()
     return top, left, side
-
-
-def _table(distilled: DistilledSet) -> list[dict[str, str]]:
-    """The lines of metadata.csv; `source` names the training image that a selected image is."""
-    with (distilled.path / "images" / "metadata.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _remarks(searches: Sequence[Search], images: int, held_out: int, no_test: bool) -> list[str]:

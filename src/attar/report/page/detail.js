@@ -6,12 +6,6 @@
   if (!dialog) return;
   let details, tiles, opened;
 
-  const create = (tag, text, className) => {
-    const element = document.createElement(tag);
-    if (text !== undefined) element.textContent = text;
-    if (className) element.className = className;
-    return element;
-  };
   const fill = (parent, children) => parent.replaceChildren(...children);
   const inView = () => [...document.querySelectorAll(".tile")].filter(
     (tile) => !tile.closest("[hidden]"),

@@ -4,6 +4,12 @@
 const fromPage = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "[]");
 const picture = (data) => `data:image/webp;base64,${data}`;
 const byId = (id) => document.getElementById(id);
+const create = (tag, text, className) => {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  if (className) element.className = className;
+  return element;
+};
 
 (() => {
   const theme = byId("theme");

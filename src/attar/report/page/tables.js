@@ -2,12 +2,6 @@
 /* Tables: sorting by their headings, accuracies and confusions by class, and the frames of unfinished runs. */
 
 (() => {
-  const create = (tag, text, className) => {
-    const element = document.createElement(tag);
-    element.textContent = text;
-    if (className) element.className = className;
-    return element;
-  };
   const heading = (text, scope, className) => {
     const cell = create("th", text, className);
     cell.scope = scope;
@@ -57,24 +51,25 @@
     cell.append(meter, percent(value));
     return cell;
   };
-  const placeOf = (name, other) => {
-    const titles = rows[other]?.titles ?? [];
-    return titles.indexOf(name);
-  };
+  const inOrder = (numbers, values, by) => numbers.sort((one, other) => {
+    if (values[one] === null || values[other] === null) return (values[one] === null) - (values[other] === null);
+    return by * (values[one] - values[other]);
+  });
   const showBars = () => {
     const first = rows[byId("row-a").value];
     const beside = byId("row-b").value;
     const second = beside === "" ? null : rows[beside];
     const order = [...first.titles.keys()];
     const by = { worst: 1, best: -1 }[byId("order").value];
-    if (by) order.sort((one, other) => by * ((first.classes[one] ?? 101) - (first.classes[other] ?? 101)));
+    if (by) inOrder(order, first.classes, by);
+    const places = new Map(second?.names.map((name, place) => [name, place])); // titles may come twice
     const head = line(heading("Class", "col"), heading(first.name, "col"));
     if (second) head.append(heading(second.name, "col"), heading("Difference", "col", "right"));
     const lines = order.map((number) => {
       const own = first.classes[number];
       const row = line(heading(first.titles[number], "row"), bar(own));
       if (second) {
-        const other = second.classes[placeOf(first.titles[number], beside)] ?? null;
+        const other = second.classes[places.get(first.names[number])] ?? null;
         const gap = own === null || other === null ? "n/a" : `${own - other > 0 ? "+" : ""}${(own - other).toFixed(1)}`;
         row.append(bar(other), create("td", gap, "right"));
       }
