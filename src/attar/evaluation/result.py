@@ -17,15 +17,19 @@ from attar.evaluation.ranking import augmentation_robust_score, label_robust_sco
 from attar.evaluation.rows import Row
 from attar.evaluation.scores import Difference, difference, gap_bounds, gap_closed, holm, mcnemar, resampled
 
+_DIFFERENCES = (
+    "Differences in points with their 95 % interval: above or below where it leaves 0 out; not below where it ends "
+    "above -1.5 and the mean is -0.3 or more; else undecided."
+)
 _LEGEND = (
     "random, centroids: real images, drawn or nearest to their class mean; ncm: nearest class mean; class-means, "
     "sub-centres: the probe on the true means of classes or of their clusters; lda, full: classifiers of all images. "
-    "Gap closed: 0 is random images, 1 is all. Differences in points with their 95 % interval."
+    f"Gap closed: 0 is random images, 1 is all. {_DIFFERENCES}"
 )
 _STUDENTS_LEGEND = (
     "Students are trained from scratch; random: real images, labelled and learned in the same way. Accuracy is that "
     "after the last epoch; best is the highest of the tests every 10 epochs, chosen on the test images. ± and the "
-    "interval are over sets or draws, or the students of a single set. Differences in points with their 95 % interval."
+    f"interval are over sets or draws, or the students of a single set. {_DIFFERENCES}"
 )
 
 REAL = ("random", "centroids", "kmeans", "jpeg")
