@@ -122,6 +122,7 @@ def test_a_set_shows_its_images_by_class_and_what_it_is(tmp_path):
     for word in ("cat", "dog", "owl", "sfm", "3 classes, 2 images a class", f"{small.bytes:,} bytes", "0.01"):
         assert word in page.text
     assert "more" not in page.text
+    assert repr(small) == f"<DistilledSet {tmp_path / 's.attar'}: {small.manifest.ipc} x 3 images of 11 px by sfm>"
 
 
 def test_names_from_anywhere_stay_text(tmp_path):
@@ -204,6 +205,7 @@ def test_an_evaluation_shows_rows_with_protocol_and_interval_and_the_verdicts():
     assert "probe-v1 on small, 21 test images" in text
     row = found.row("sfm", "probe-v1")
     assert f"{row.accuracy:.1f} {row.std:.1f} {row.ci95[0]:.1f} to {row.ci95[1]:.1f} {found.gap(row):.2f} 1,234" in text
+    assert repr(found) == "<Evaluation of 3 rows: probe-v1 on small>"
     assert f"random probe-v1 small above {gain.mean:+.1f} {gain.low:+.1f} to {gain.high:+.1f}" in text
 
 

@@ -355,3 +355,5 @@ def test_the_card_says_whether_images_are_real(tmp_path):
     made, chosen = ((tmp_path / name / "README.md").read_text() for name in ("made", "chosen"))
     assert "1 synthetic image a class, distilled from" in made and "These are photos" not in made
     assert "1 real image a class, chosen among" in chosen and "These are photos" in chosen
+    write(tmp_path / "imported", images, labels, manifest=manifest(ipc=1, train_images=0))
+    assert "distilled from\nimages that aren't known" in (tmp_path / "imported" / "README.md").read_text()

@@ -196,6 +196,12 @@ class DistilledSet:
 
         return torch.from_numpy(self.images[index]).float() / 255, int(self.labels[index])
 
+    def __repr__(self) -> str:
+        """One line: the record behind it is pages long."""
+        about = self.manifest
+        kind = f"{about.ipc} x {len(about.classes)} images of {about.image_side} px by {about.method}"
+        return f"<DistilledSet {self.path}: {kind}>"
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return set_html(self)

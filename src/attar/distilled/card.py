@@ -30,6 +30,7 @@ def card(manifest: Manifest, *, real: bool = False) -> str:
     kind = f"real image{plural} a class, chosen among" if real else f"synthetic image{plural} a class, distilled from"
     people = "These are photos" if real else "Synthetic images may still resemble people in the training photos"
     backbones = ", ".join(f"{_code(origin.name)} (licence: {_cell(origin.licence)})" for origin in manifest.backbones)
+    from_images = f"{manifest.train_images:,} images" if manifest.train_images else "images that aren't known"
     settings = "\n".join(f"| {_cell(k)} | {_cell(v)} |" for k, v in manifest.settings.items())
     classes = "\n".join(
         f"| {label} | {_cell(name)} | {_cell(title)} |"
@@ -57,7 +58,7 @@ configs:
 ![every class](preview.png)
 
 {len(manifest.classes)} classes, {manifest.ipc} {kind}
-{manifest.train_images:,} images with the method {_code(manifest.method)} on {backbones}.
+{from_images} with the method {_code(manifest.method)} on {backbones}.
 
 The images are PNG files of {manifest.image_side} x {manifest.image_side} pixels in one folder a class;
 `images/metadata.csv` holds label, title and weight of each, `attar.json` the class order, all settings and the SHA-256

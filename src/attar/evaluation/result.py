@@ -229,6 +229,11 @@ class Evaluation:
             "legends": list(self.legends),
         }
 
+    def __repr__(self) -> str:
+        """One line: the rows hold every answer."""
+        where = f"{', '.join(self.tables)} on {', '.join(self.backbones)}"
+        return f"<Evaluation of {len(self.rows)} rows: {where}>"
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return evaluation_html(self)
