@@ -89,7 +89,8 @@ def test_what_is_written_about_a_set_on_the_hub_lies_here_and_never_in_the_copy(
     attar("push", made, "you/photos")
     monkeypatch.chdir(tmp_path)
     code, _, err = attar("audit", "hf:you/photos", "--train", test_images)
-    assert code == 0 and f"photos@{hub.at('you/photos')[0][:12]}.audit" in err
+    assert code == 0, err
+    assert f"photos@{hub.at('you/photos')[0][:12]}.audit" in err
     assert [path.suffix for path in sorted(tmp_path.glob("photos@*.audit/*"))] == [".json", ".png"]
     code, _, err = attar("inherit", "hf:you/photos", "--train", test_images, "--backbone", "py:small:network")
     assert code == 2 and "hf:you/photos lies on the hub, and a classifier is written into the set" in err

@@ -81,6 +81,9 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_written(tmp_path, attar
 
 
 def test_weights_that_are_not_here_are_named(tmp_path, attar, distilled, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # it reads the environment at its first import, for good
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     code, _, err = attar("refine", distilled, "--out", tmp_path / "x")

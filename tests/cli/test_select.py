@@ -29,7 +29,7 @@ def test_a_selection_is_made_shown_and_named_for_the_next_command(tmp_path, atta
     code, shown, err = attar("distill", train, *SMALL, "--method", "herding", "--ipc", 2, "--out", out)
     made = load(out)
     assert code == 0 and shown == "" and made.manifest.method == "herding" and len(made) == 6
-    assert "6 images" in err and "cosine" not in err and f"Next: attar evaluate {shlex.quote(str(out))}" in err
+    assert ": 6 images" in err and "cosine" not in err and f"Next: attar evaluate {shlex.quote(str(out))}" in err
     code, _, err = attar("distill", train, *SMALL, "--method", "herding", "--ipc", 2, "--out", out)
     assert code == 0 and "nothing to do" in err.replace("\n", " ")
 

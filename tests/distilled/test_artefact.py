@@ -68,6 +68,9 @@ def test_torchvision_reads_the_images(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("whole", [False, True])
 def test_hugging_face_reads_it_offline(tmp_path, monkeypatch, whole: bool):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # it reads the environment at its first import, for good
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
@@ -357,3 +360,22 @@ def test_the_card_says_whether_images_are_real(tmp_path):
     assert "1 real image a class, chosen among" in chosen and "These are photos" in chosen
     write(tmp_path / "imported", images, labels, manifest=manifest(ipc=1, train_images=0))
     assert "distilled from\nimages that aren't known" in (tmp_path / "imported" / "README.md").read_text()
+
+
+def test_what_was_meant_is_told_where_there_is_no_set(tmp_path, monkeypatch):
+    images, labels = np.zeros((3, 3, 7, 7), dtype=np.uint8), np.arange(3)
+    made = write(tmp_path / "x.attar", images, labels, manifest=manifest(ipc=1)).path
+    (tmp_path / "x.attar.run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for typed, hint in (
+        (made / "images", f"Give the set itself: {made}."),
+        (made / "attar.json", f"Give the set itself: {made}."),
+        (tmp_path / "x.attar.run", f"Give the set itself: {made}."),
+        (tmp_path, "Give the folder named by --out."),
+        (tmp_path / "nothing", "Give the folder named by --out."),
+        ("you/photos", "A set on the hub is hf:you/photos."),
+        ("https://huggingface.co/datasets/you/photos", "Write hf:you/photos for a set on the hub."),
+    ):
+        with pytest.raises(ArtefactError) as refused:
+            load(typed)
+        assert refused.value.hint == hint

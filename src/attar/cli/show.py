@@ -57,10 +57,10 @@ class Shown(Progress):
         self._bars.stop()
 
     def plan(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=not self._live)
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=not self._live)
 
     def picture(self, path: Path) -> None:
         self._console.print(f"picture: {path}", style="dim", highlight=False, markup=False, soft_wrap=True)

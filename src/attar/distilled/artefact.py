@@ -247,7 +247,7 @@ def open_manifest(path: str | Path) -> DistilledSet:
     if not file.is_file():
         if Run.beside(path).started:
             raise ArtefactError(f"{path} isn't finished", "give the distill command again: it continues")
-        raise ArtefactError(f"{path} is not a distilled set: it has no attar.json.", "Give the folder named by --out.")
+        raise _no_set(path)
     try:
         manifest = Manifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
@@ -257,6 +257,21 @@ def open_manifest(path: str | Path) -> DistilledSet:
     if manifest.schema_version > SCHEMA:
         raise ArtefactError(f"{file} was written by a newer attar.", "Upgrade with `pip install -U attar`.")
     return DistilledSet(path, manifest)
+
+
+def _no_set(path: Path) -> ArtefactError:
+    """Says that there is no set at `path`, and what else was meant, as far as it shows."""
+    beside = path.with_name(path.name.removesuffix(".run"))
+    meant = next((one for one in (path.parent, beside) if (one / "attar.json").is_file()), None)
+    reason = "it has no attar.json" if path.exists() else "there is no such folder"
+    hint = "Give the folder named by --out."
+    if meant is not None:
+        hint = f"Give the set itself: {meant}."
+    elif "huggingface.co" in path.parts:
+        reason, hint = "it is an address", f"Write hf:{'/'.join(path.parts[-2:])} for a set on the hub."
+    elif len(path.parts) == 2 and not path.is_absolute() and not path.parent.exists():
+        hint = f"A set on the hub is hf:{path.as_posix()}."
+    return ArtefactError(f"{path} is not a distilled set: {reason}.", hint)
 
 
 def _here(path: str | Path) -> Path:

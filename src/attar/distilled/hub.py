@@ -126,6 +126,8 @@ def check_name(name: str) -> None:
     """ArtefactError where `name` isn't OWNER/NAME as the hub allows it."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) or ".." in name or "--" in name:
         message = f"{name!r} is no name of a dataset on the hub"
+        if name.startswith(ON_THE_HUB):
+            raise ArtefactError(message, f"Leave {ON_THE_HUB} out: {name.removeprefix(ON_THE_HUB)}.")
         raise ArtefactError(message, "Write OWNER/NAME, of letters, digits, -, _ and ., for example you/photos.")
 
 
