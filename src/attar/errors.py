@@ -31,6 +31,7 @@ _MAKERS = {
     "LatentDiffusion": "attar.diffusion.models.open_diffusion({})",
     "RecoverySettings": "attar.choose_recovery({})",
     "RefineSettings": "attar.choose_refinement({})",
+    "Run": "attar.run.Run(pathlib.Path({}))",
     "Settings": "attar.choose_settings({})",
     "SqueezeSettings": "attar.SqueezeSettings({})",
     "Squeezed": "attar.backbones.squeezed.read_squeezed({})",

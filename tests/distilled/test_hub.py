@@ -415,3 +415,29 @@ def test_the_card_files_the_set_under_a_licence_that_holds_for_all_of_it(tmp_pat
     assert about["license"] == licence and ("license_name" in about) == (licence == "other")
     assert about["size_categories"] == ["n<1K"] and about["task_categories"] == ["image-classification"]
     assert 'attar.load("hf:OWNER/NAME")' in card.text
+
+
+@pytest.mark.parametrize("method", ["", "real", "k-means", "coreset", "my-photos", "Imported"])
+def test_an_imported_set_of_an_unknown_method_may_be_photos(method):
+    assert manifest(method=method, train_images=0).of_photos
+    assert manifest(method="diver", train_images=0, settings={"refined": method}).of_photos
+    assert not manifest(method="DC", train_images=0).of_photos
+    assert not manifest(method="diver", train_images=0, settings={"refined": "sre2l"}).of_photos
+
+
+@pytest.mark.parametrize("name", ["you/photos.", "you/photos-", "you-/x", "you/photos.git", "you/" + "x" * 100])
+def test_names_that_the_hub_refuses_are_refused_here(hub, tmp_path, name):
+    with pytest.raises(ArtefactError, match="is no name of a dataset on the hub"):
+        attar.load(f"hf:{name}")
+    assert hub.asked == []
+
+
+def test_a_broken_address_or_token_is_one_sentence_without_the_token(tmp_path, monkeypatch):
+    made = a_set(tmp_path / "x")
+    monkeypatch.setenv("HF_ENDPOINT", "http://[::1")
+    with pytest.raises(ArtefactError, match="HF_ENDPOINT is 'http://"):
+        attar.push(made, NAME, token="hf_x")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ArtefactError) as refused:
+        attar.push(made, NAME, token="hf_ü")
+    assert "ü" not in str(refused.value) and refused.value.__cause__ is None

@@ -230,3 +230,9 @@ def test_classes_of_several_sets_stand_together_by_name(tmp_path):
 def test_nothing_is_refused(tmp_path):
     with pytest.raises(AttarError, match="nothing to report"):
         attar.write_report(out=tmp_path)
+
+
+def test_runs_are_runs_and_a_folder_is_no_page(tmp_path):
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(SettingsError, match="is a folder"):
+        attar.write_report([make_set(tmp_path / "a.attar")], out=tmp_path)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from attar.distilled.artefact import ON_THE_HUB, DistilledSet, inside, load, open_manifest
 from attar.distilled.hub_client import KIND, client
-from attar.distilled.manifest import IMPORTED, sealed
+from attar.distilled.manifest import IMPORTED, MADE_ELSEWHERE, sealed
 from attar.errors import ArtefactError
 from attar.files import cache_folder, make_folder, replace_folder, sha256, sweep, temporary_folder, write_text
 from attar.progress import SILENT, Progress
@@ -31,6 +31,7 @@ _DIGITS = 12  # of a commit, in the name of its folder
 _COMMIT = re.compile(rf"[0-9a-f]{{{_DIGITS},40}}")
 _LARGEST = 10**9  # bytes of a set that is fetched unasked
 _LARGEST_RECORD = 2**26  # bytes of attar.json
+_LONGEST_NAME = 96  # characters that the hub allows
 _AT_ONCE = 8  # files
 
 
@@ -114,9 +115,11 @@ def travelling(distilled: DistilledSet, *, include_real: bool = False) -> dict[s
         method = distilled.manifest.method
         message = f"{distilled.path} holds photos, or images made from single ones (method {method})"
         hint = "Give --include-real (include_real=True) where you may publish them."
-        if method == IMPORTED:
-            message = f"{distilled.path} may hold photos: it was imported, and nobody said what made it"
-            hint += " Where they aren't photos, import it again with --method NAME --restart."
+        if method not in MADE_ELSEWHERE and not distilled.manifest.train_images:
+            said = "nobody said what made it" if method in (IMPORTED, "") else f"{method!r} isn't known to make images"
+            message = f"{distilled.path} may hold photos: it was imported, and {said}"
+            known = f"NAME one of {', '.join(MADE_ELSEWHERE)}"
+            hint += f" Where they aren't photos, import it again with --method NAME --restart, {known}."
         raise ArtefactError(message, hint)
     names = sorted([*distilled.manifest.files, "attar.json"])
     return {name: inside(distilled.path, name).stat().st_size for name in names}
@@ -124,7 +127,9 @@ def travelling(distilled: DistilledSet, *, include_real: bool = False) -> dict[s
 
 def check_name(name: str) -> None:
     """ArtefactError where `name` isn't OWNER/NAME as the hub allows it."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) or ".." in name or "--" in name:
+    form = r"[A-Za-z0-9]([\w.-]*\w)?/[A-Za-z0-9]([\w.-]*\w)?"
+    unfit = ".." in name or "--" in name or name.endswith(".git") or len(name) > _LONGEST_NAME
+    if unfit or not re.fullmatch(form, name, re.ASCII):
         message = f"{name!r} is no name of a dataset on the hub"
         if name.startswith(ON_THE_HUB):
             raise ArtefactError(message, f"Leave {ON_THE_HUB} out: {name.removeprefix(ON_THE_HUB)}.")

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from attar.errors import ArtefactError, AttarError
 from attar.hush import silence
@@ -39,11 +40,11 @@ def client(name: str, token: str | None = None, *, revision: str = "", must_logi
     be one. No message holds it. The hub is the one at HF_ENDPOINT, as that is set now.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # requests or httpx, whichever it is built on, is known by what its own errors descend from
-    failures = (OSError, json.JSONDecodeError, *HfHubHTTPError.__bases__)
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None, token=token)
+    failures = (OSError, json.JSONDecodeError, HFValidationError, UnicodeError, *HfHubHTTPError.__bases__)
+    api = HfApi(endpoint=_endpoint(), token=token)
     try:
         with _silence():
             if must_login and (token or get_token()) is None:
@@ -54,6 +55,18 @@ def client(name: str, token: str | None = None, *, revision: str = "", must_logi
         if failure is None or isinstance(error, AttarError):
             raise
         raise _refusal(failure, name, revision, api.endpoint) from None  # their text may quote what was sent
+
+
+def _endpoint() -> str | None:
+    """HF_ENDPOINT, where it is set; ArtefactError where it is no address."""
+    address = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+    try:
+        parts = urlsplit(address or "https://huggingface.co")
+    except ValueError:
+        parts = None
+    if parts is None or not parts.scheme or not parts.netloc:
+        raise ArtefactError(f"HF_ENDPOINT is {address!r}, which is no address", "Unset it, or write https://HOST.")
+    return address
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -73,6 +86,8 @@ def _refusal(error: BaseException, name: str, revision: str, endpoint: str) -> A
         return ArtefactError(
             f"{name} isn't on this machine, and HF_HUB_OFFLINE is set", "Unset it, where there is a network."
         )
+    if isinstance(error, ValueError) and not isinstance(error, OSError | json.JSONDecodeError):
+        return ArtefactError(f"the hub takes no name like {name}, or no token like yours", "Check both for odd signs.")
     response = getattr(error, "response", None)
     status = 404 if isinstance(error, RepositoryNotFoundError) else getattr(response, "status_code", None)
     if status in _STATUS:

@@ -17,6 +17,11 @@ _OF_PHOTOS = {
     IMPORTED,  # which may be photos
     "images",  # what attar refine calls images that are no distilled set
 }
+MADE_ELSEWHERE = (
+    *("cafe", "cda", "clp", "clp-dd", "d4m", "datm", "dc", "diver", "dm", "dsa", "edc", "edits", "frepo", "g-vbsm"),
+    *("idc", "idm", "kip", "lgm", "minimax", "mtt", "ncfm", "scdd", "sfm", "sre2l", "tesla", "vlcp"),
+)
+"""Methods of other codes, under which sets are imported, that make images and choose none."""
 
 
 class Origin(BaseModel):
@@ -69,9 +74,14 @@ class Manifest(BaseModel):
 
     @property
     def of_photos(self) -> bool:
-        """Whether images are photos, or may be, by the method and by what was refined ("refined" of its settings)."""
-        methods = f"{self.method} {self.settings.get('refined', '')}".lower()
-        return self.began_from_photos or not _OF_PHOTOS.isdisjoint(re.split(r"[^a-z]+", methods))
+        """Whether images are photos, or may be, by the method and by what was refined ("refined" of its settings).
+
+        Of an imported set, which knows no training images, only methods that are known to make images are believed.
+        """
+        made_by = str(self.settings.get("refined", self.method)).lower()
+        chosen = not _OF_PHOTOS.isdisjoint(re.split(r"[^a-z]+", f"{self.method.lower()} {made_by}"))
+        unknown = not self.train_images and made_by not in MADE_ELSEWHERE
+        return self.began_from_photos or chosen or unknown
 
 
 def sealed(manifest: Manifest) -> str:

@@ -67,6 +67,7 @@ def _wanted(classes: Sequence[str] | Path, names: tuple[str, ...]) -> tuple[tupl
         return named, named
     from timm.data import ImageNetInfo
 
+    classes = [str(each) for each in classes]
     imagenet = ImageNetInfo("imagenet-1k")
     only = classes[0] if len(classes) == 1 else ""
     wnids = tuple(imagenet.label_names()) if only == "imagenet-1k" else subset(only)

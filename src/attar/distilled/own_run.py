@@ -25,7 +25,11 @@ def run_of(distilled: DistilledSet) -> Run | None:
         return None
     if known is None:
         return run if distilled.manifest.train_images else None
-    return run if known == tomllib.loads(toml(distilled.manifest.settings)) else None
+    try:
+        recorded = tomllib.loads(toml(distilled.manifest.settings))
+    except tomllib.TOMLDecodeError:  # of another code's hand: names and numbers that TOML doesn't have
+        return None
+    return run if known == recorded else None
 
 
 def set_of(run: Run) -> DistilledSet | None:

@@ -70,7 +70,7 @@ def _by_title(source: ImageSource) -> Mapping[str, list[str]]:
 
 def _listed(wanted: Sequence[str] | str | Path, classes: tuple[str, ...], titled: Mapping[str, list[str]]) -> list[str]:
     if not isinstance(wanted, str | Path):
-        return list(wanted)
+        return [str(each) for each in wanted]  # classes called 0, 1, ... may come as numbers
     if subset(str(wanted)) is not None and not Path(wanted).is_file():
         return [str(wanted)]
     return _from_file(Path(wanted), {*classes}, titled)

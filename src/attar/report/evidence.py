@@ -67,9 +67,9 @@ def gather_evidence(
 
 def nearest_rows(
     rows: Float[np.ndarray, "rows dim"], real: Float[np.ndarray, "real dim"], few: int
-) -> tuple[Int[np.ndarray, "rows {few}"], Float[np.ndarray, "rows {few}"]]:
+) -> tuple[Int[np.ndarray, "rows few"], Float[np.ndarray, "rows few"]]:
     """Of each row the `few` real rows of largest cosine, largest first (ties: the lower index), and the cosines."""
-    rows = _directions(rows)
+    rows, few = _directions(rows), min(few, len(real))
     indices, cosines = np.zeros((len(rows), few), dtype=np.int64), np.full((len(rows), few), -np.inf)
     for start in range(0, len(real), _REAL_AT_ONCE):
         directions = _directions(real[start : start + _REAL_AT_ONCE])

@@ -28,7 +28,7 @@ _HEAD = 1000  # bytes of a page in which it says whose it is
 
 def write_report(
     sets: DistilledSet | Sequence[DistilledSet] = (),
-    runs: Sequence[Run] = (),
+    runs: Run | Sequence[Run] = (),
     evaluations: Evaluation | str | Path | Sequence[Evaluation | str | Path] = (),
     *,
     out: str | Path = "report",
@@ -51,6 +51,7 @@ def write_report(
     PosixPath('report/index.html')
     """
     sets = expect_all(sets, DistilledSet, "sets")
+    runs = expect_all(runs, Run, "runs")
     evaluations = [evaluations] if isinstance(evaluations, Evaluation | str | Path) else evaluations
     if train is not None:
         expect(train, ImageSource, "train")
@@ -76,6 +77,8 @@ def _refuse_foreign(page: Path) -> None:
     """SettingsError where a page lies there that attar didn't write, or the folder is a distilled set."""
     if (page.parent / "attar.json").is_file():
         raise SettingsError(f"{page.parent} is a distilled set", "Choose another --out: its files are counted.")
+    if page.is_dir():
+        raise SettingsError(f"{page} is a folder.", "Choose another --out.")
     if not page.exists():
         return
     with page.open("rb") as file:
