@@ -372,6 +372,8 @@ def test_what_was_meant_is_told_where_there_is_no_set(tmp_path, monkeypatch):
         (made / "attar.json", f"Give the set itself: {made}."),
         (tmp_path / "x.attar.run", f"Give the set itself: {made}."),
         (tmp_path, "Give the folder named by --out."),
+        (".", "Give the folder named by --out."),
+        ("/", "Give the folder named by --out."),
         (tmp_path / "nothing", "Give the folder named by --out."),
         ("you/photos", "A set on the hub is hf:you/photos."),
         ("https://huggingface.co/datasets/you/photos", "Write hf:you/photos for a set on the hub."),

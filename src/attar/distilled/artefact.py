@@ -261,7 +261,7 @@ def open_manifest(path: str | Path) -> DistilledSet:
 
 def _no_set(path: Path) -> ArtefactError:
     """Says that there is no set at `path`, and what else was meant, as far as it shows."""
-    beside = path.with_name(path.name.removesuffix(".run"))
+    beside = path.parent / path.name.removesuffix(".run")  # "." has no name
     meant = next((one for one in (path.parent, beside) if (one / "attar.json").is_file()), None)
     reason = "it has no attar.json" if path.exists() else "there is no such folder"
     hint = "Give the folder named by --out."
